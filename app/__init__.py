@@ -1,0 +1,1 @@
+"""Stillhouse, the service: HTTP in, rows and messages out. No torch here."""

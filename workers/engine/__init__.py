@@ -1,0 +1,1 @@
+"""The training engine: torch only. No Celery, no SQL, no HTTP."""
