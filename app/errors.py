@@ -1,0 +1,125 @@
+"""The error tree, and its one translation into application/problem+json (RFC 9457).
+
+Problem
+├── BadRequest           400
+├── NotFound             404
+├── Conflict             409
+├── TooLarge             413
+├── UnsupportedMedia     415
+├── Unprocessable        422
+└── Unavailable          503
+
+`app.spec.problems.Refused` (bad bytes, found by readers) is translated by the same function.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from app.spec.problems import Refused
+
+MEDIA_TYPE = "application/problem+json"
+
+TITLES = {
+    400: "Bad request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not found",
+    405: "Method not allowed",
+    406: "Not acceptable",
+    408: "Request timeout",
+    409: "Conflict",
+    412: "Precondition failed",
+    413: "Content too large",
+    415: "Unsupported media type",
+    416: "Range not satisfiable",
+    422: "Unprocessable content",
+    429: "Too many requests",
+    500: "Internal server error",
+    503: "Service unavailable",
+}
+
+
+class Problem(Exception):
+    """An error that a client is told of: what is wrong, and what to do next."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        hint: str | None = None,
+        errors: Sequence[Mapping[str, str]] = (),
+        retryable: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = f"{detail} {hint}" if hint else detail
+        self.errors = list(errors)
+        self.retryable = retryable
+        self.headers = dict(headers or {})
+
+
+class BadRequest(Problem):
+    status = 400
+
+
+class NotFound(Problem):
+    status = 404
+
+
+class Conflict(Problem):
+    status = 409
+
+
+class TooLarge(Problem):
+    status = 413
+
+
+class UnsupportedMedia(Problem):
+    status = 415
+
+
+class Unprocessable(Problem):
+    status = 422
+
+
+class Unavailable(Problem):
+    status = 503
+
+
+def problem_document(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    errors: Sequence[Mapping[str, str]] = (),
+    retryable: bool = False,
+    request_id: str | None = None,
+) -> dict[str, Any]:
+    """The one shape of every error: a response's body, or a failed job's `error`."""
+    document: dict[str, Any] = {
+        "type": "about:blank",
+        "title": TITLES.get(status, "Error"),
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": request_id,
+        "retryable": retryable,
+    }
+    if errors or status == 422:
+        document["errors"] = list(errors)
+    return document
+
+
+def from_refused(refused: Refused) -> dict[str, Any]:
+    """What was found wrong inside a file, as a rejected resource's `error`."""
+    detail = f"{refused.detail} {refused.hint}" if refused.hint else refused.detail
+    errors = (
+        [{"pointer": refused.pointer, "code": refused.code, "detail": refused.detail}]
+        if refused.pointer
+        else []
+    )
+    return problem_document(refused.status, refused.code, detail, errors=errors)

@@ -1,0 +1,75 @@
+"""The only reader of the environment: every setting of the service and its workers."""
+
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """Set by environment variables named STILLHOUSE_ and the field in capitals."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="STILLHOUSE_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+    )
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65_535)
+    home: Path = Path(".stillhouse")
+    """The data directory: embedded database, artifacts, caches, runs."""
+    database_url: str | None = None
+    """SQLAlchemy URL; empty is SQLite under home. postgresql:// means psycopg 3."""
+    broker_url: str | None = None
+    """Any Redis-protocol server; empty lets `make serve` start one under home."""
+    storage_url: str | None = None
+    """s3://, gs://, az:// or file://; empty is a directory under home."""
+    data: Path | None = None
+    """Where benchmarks and tests find data sets."""
+
+    workers: int = Field(default=1, ge=1, le=64)
+    """Trainings that one worker runs side by side: as many as it has accelerators."""
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of one training; empty shares the cores among `workers`."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:<n>."""
+    lease_s: float = Field(default=60.0, ge=1)
+    """A worker that has not been heard of for so long has lost its job."""
+    max_attempts: int = Field(default=3, ge=1)
+    """Attempts without checkpoint progress before a job fails."""
+    checkpoint_every_s: float = Field(default=60.0, gt=0)
+    cancel_grace_s: float = Field(default=30.0, gt=0)
+    """From asking a trainer to stop to killing it."""
+
+    max_json_bytes: int = Field(default=MIB, ge=1024)
+    max_file_bytes: int = Field(default=64 * 1024 * MIB, ge=1)
+    max_dataset_bytes: int = Field(default=16 * 1024 * MIB, ge=1)
+    """Decoded size of a data set."""
+    memory_budget_bytes: int | None = Field(default=None, ge=1)
+    """What one training may take; empty is what the workers report, or this machine's memory."""
+    cache_bytes: int = Field(default=20 * 1024 * MIB, ge=0)
+    """Soft targets and baselines kept for later jobs."""
+    log_format: Literal["console", "json"] = "console"
+
+    @cached_property
+    def database(self) -> str:
+        """The SQLAlchemy URL, with the one driver for each database."""
+        if not self.database_url:
+            return f"sqlite:///{self.home.absolute() / 'stillhouse.db'}"
+        for prefix in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(prefix):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(prefix)
+        return self.database_url
+
+    @cached_property
+    def broker(self) -> str:
+        """The broker's URL; without a setting, a Redis on its usual local port."""
+        return self.broker_url or "redis://127.0.0.1:6379/0"
+
+
+@lru_cache
+def get_settings() -> Settings:
+    return Settings()

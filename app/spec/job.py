@@ -1,0 +1,96 @@
+"""A job: what to distil, from whom, on what, and how."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from app.spec.base import Spec
+from app.spec.methods import KD, Method, MethodSpec
+from app.spec.network import NetworkSpec
+from app.spec.training import Training
+
+
+def _no_nul(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must not contain NUL")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
+LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,63}$")]
+TeacherId = Annotated[str, Field(pattern=r"^tch_[A-Za-z0-9]{1,40}$")]
+DatasetId = Annotated[str, Field(pattern=r"^dst_[A-Za-z0-9]{1,40}$")]
+FileId = Annotated[str, Field(pattern=r"^file_[A-Za-z0-9]{1,40}$")]
+
+
+class Student(Spec):
+    """The network to train, from fresh weights or from a checkpoint."""
+
+    network: NetworkSpec
+    file: FileId | None = None
+    """A safetensors checkpoint of this network to start from."""
+
+
+class Transfer(Spec):
+    """Which part of the train split is the transfer set."""
+
+    exclude_classes: tuple[Annotated[int, Field(ge=0)], ...] = Field(default=(), max_length=10_000)
+    """Classes left out of training (never of validation or test)."""
+    fraction: float = Field(default=1.0, gt=0, le=1)
+    """Share of the remaining examples, drawn once by `seed`."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    bias_repair: bool = True
+    """With classes excluded: add to their output biases the constant that is best on validation."""
+
+    @model_validator(mode="after")
+    def _classes_once(self) -> Self:
+        if len(set(self.exclude_classes)) != len(self.exclude_classes):
+            raise ValueError("exclude_classes names a class twice")
+        return self
+
+
+class Baseline(Spec):
+    """The matched control: the same student, data, budget and seeds without the teacher."""
+
+    seeds: int = Field(default=1, ge=1, le=16)
+    """n trains n students and n baselines, with seeds seed, seed + 1, ..."""
+
+
+class Select(Spec):
+    """Which epoch's weights are kept."""
+
+    metric: Literal[
+        "validation/accuracy", "validation/loss", "validation/agreement", "last"
+    ] = "validation/accuracy"
+    mode: Literal["max", "min"] = "max"
+
+
+class JobSpec(Spec):
+    """The body of POST /jobs. The smallest job is teachers, dataset and student."""
+
+    name: Name | None = None
+    teachers: tuple[TeacherId, ...] = Field(default=(), max_length=64)
+    dataset: DatasetId
+    student: Student
+    method: MethodSpec = KD()
+    training: Training = Training()
+    transfer: Transfer = Transfer()
+    baseline: Baseline | None = Baseline()
+    select: Select | None = None
+    """Null picks validation accuracy, or agreement with the teacher when there are no labels."""
+    max_runtime_s: int | None = Field(default=None, ge=1, le=30 * 24 * 3600)
+    priority: Literal["low", "normal", "high"] = "normal"
+    labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+
+    @model_validator(mode="after")
+    def _teachers_fit_the_method(self) -> Self:
+        method: Method = self.method
+        fewest, most = method.teachers
+        if most is not None and len(self.teachers) > most:
+            raise ValueError(
+                f"{method.name} takes {most or 'no'} teachers, {len(self.teachers)} given"  # type: ignore[attr-defined]
+            )
+        if len(set(self.teachers)) != len(self.teachers):
+            raise ValueError("teachers names one twice")
+        return self

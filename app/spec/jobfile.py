@@ -1,0 +1,71 @@
+"""A job file: a job and where its ids lie on disk. The one door into the trainer.
+
+The supervisor writes one for each attempt; a person writes one by hand and runs
+`python -m workers.runner job.json --out DIR` with no service at all.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from app.spec.base import Spec
+from app.spec.dataset import DatasetFacts, DatasetSpec, Preprocess
+from app.spec.job import DatasetId, FileId, JobSpec, TeacherId
+from app.spec.network import NetworkSpec
+
+
+class TeacherFile(Spec):
+    """A teacher's checkpoint on disk."""
+
+    network: NetworkSpec
+    file: Path
+    """Safetensors."""
+    sha256: str | None = None
+    """Null: hashed when read."""
+    preprocess: Preprocess | None = None
+    """Null: the data set's own."""
+
+
+class PreparedFile(Spec):
+    """A data set that an inspection has already prepared."""
+
+    file: Path
+    facts: DatasetFacts
+
+
+class Checkpoint(Spec):
+    """Where a run goes on from."""
+
+    file: Path
+    sha256: str
+
+
+class Deliverable(Spec):
+    """What a finished stage handed on; with it the stage is not trained again."""
+
+    stage: int
+    file: Path
+    sha256: str
+
+
+class Resolved(Spec):
+    """Every `auto`, fixed at the first claim and kept on resume, so that bits do not change."""
+
+    device: str
+    threads: int = Field(ge=1)
+    precision: str
+
+
+class JobFile(Spec):
+    """All a trainer needs to know."""
+
+    job: JobSpec
+    teachers: dict[TeacherId, TeacherFile] = Field(default_factory=dict)
+    datasets: dict[DatasetId, PreparedFile | DatasetSpec]
+    files: dict[FileId, Path] = Field(default_factory=dict)
+    resolved: Resolved | None = None
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    checkpoint_every_s: float = Field(default=60.0, gt=0)
+    checkpoint: Checkpoint | None = None
+    deliverables: tuple[Deliverable, ...] = ()

@@ -1,0 +1,248 @@
+"""Every row of the service. ("Model" means a network here.)"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.db import UTCDateTime, now
+
+Json = JSON().with_variant(JSONB(), "postgresql")
+
+
+class Row(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  (SQLAlchemy reads it from the class)
+        datetime: UTCDateTime,
+        dict[str, Any]: Json,
+        list[Any]: Json,
+        str: Text,
+    }
+
+
+def _id() -> Mapped[str]:
+    return mapped_column(String(48), primary_key=True)
+
+
+def _created() -> Mapped[datetime]:
+    return mapped_column(default=now())
+
+
+class Blob(Row):
+    """Bytes in storage, known by their hash and stored once."""
+
+    __tablename__ = "blobs"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = _created()
+
+
+class File(Row):
+    """A client's name for a blob."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = _id()
+    filename: Mapped[str]
+    sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"))
+    size: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = _created()
+
+
+class Teacher(Row):
+    """A checkpoint with its network: checking, then ready or rejected."""
+
+    __tablename__ = "teachers"
+
+    id: Mapped[str] = _id()
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(String(16), default="checking")
+    error: Mapped[dict[str, Any] | None]
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    network: Mapped[dict[str, Any]]
+    preprocess: Mapped[dict[str, Any] | None]
+    class_names: Mapped[list[Any] | None]
+    sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256"))
+    facts: Mapped[dict[str, Any] | None]
+    """parameters, flops, taps: what the check found."""
+    created_at: Mapped[datetime] = _created()
+
+
+class Dataset(Row):
+    """Examples in their prepared form: checking, then ready or rejected."""
+
+    __tablename__ = "datasets"
+
+    id: Mapped[str] = _id()
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(String(16), default="checking")
+    error: Mapped[dict[str, Any] | None]
+    spec: Mapped[dict[str, Any]]
+    facts: Mapped[dict[str, Any] | None]
+    sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256"))
+    """The prepared file, which is what trainers open."""
+    created_at: Mapped[datetime] = _created()
+
+
+class Job(Row):
+    """The job. A message on the broker only wakes a worker up for it."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_state_created", "state", "created_at"),
+        Index("ix_jobs_lease_until", "lease_until"),
+    )
+
+    id: Mapped[str] = _id()
+    name: Mapped[str]
+    state: Mapped[str] = mapped_column(String(16), default="queued")
+    phase: Mapped[str] = mapped_column(default="queued")
+    spec: Mapped[dict[str, Any]]
+    labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    progress: Mapped[dict[str, Any]]
+    error: Mapped[dict[str, Any] | None]
+    resolved: Mapped[dict[str, Any] | None]
+    """Device kind, threads, precision: fixed at the first claim, kept on resume."""
+
+    token: Mapped[int] = mapped_column(default=0)
+    """Fencing token: raised by each claim; every write of an attempt must carry it."""
+    attempt: Mapped[int] = mapped_column(default=0)
+    fruitless: Mapped[int] = mapped_column(default=0)
+    """Attempts in a row that ended without checkpoint progress."""
+    worker: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    seq: Mapped[int] = mapped_column(BigInteger, default=0)
+    """Last number given to a metric or event of this job."""
+
+    created_at: Mapped[datetime] = _created()
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class JobLabel(Row):
+    """A job's labels once more, for the index behind ?label=."""
+
+    __tablename__ = "job_labels"
+    __table_args__ = (Index("ix_job_labels_key_value", "key", "value", "job_id"),)
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    key: Mapped[str] = mapped_column(String(63), primary_key=True)
+    value: Mapped[str] = mapped_column(String(63))
+
+
+class JobEvent(Row):
+    """The audit of a job's transitions."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(
+        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    at: Mapped[datetime] = _created()
+    from_state: Mapped[str | None] = mapped_column(String(16))
+    to_state: Mapped[str] = mapped_column(String(16))
+    attempt: Mapped[int]
+    reason: Mapped[str]
+
+
+class MetricSeries(Row):
+    """One curve of a job."""
+
+    __tablename__ = "metric_series"
+    __table_args__ = (UniqueConstraint("job_id", "key"),)
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True
+    )
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(String(200))
+
+
+class MetricPoint(Row):
+    """One value of a curve; written again, it is overwritten (a resumed job repeats steps)."""
+
+    __tablename__ = "metric_points"
+    __table_args__ = (Index("ix_metric_points_series_seq", "series_id", "seq"),)
+
+    series_id: Mapped[int] = mapped_column(
+        ForeignKey("metric_series.id", ondelete="CASCADE"), primary_key=True
+    )
+    step: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    seq: Mapped[int] = mapped_column(BigInteger)
+    epoch: Mapped[float]
+    time: Mapped[float]
+    """Seconds since 1970."""
+    value: Mapped[float | None]
+    """Null stands for a value that was not finite."""
+
+
+class Artifact(Row):
+    """A file that a job made. Kinds: student, report, checkpoint, ..."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (UniqueConstraint("job_id", "name"),)
+
+    id: Mapped[str] = _id()
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    name: Mapped[str] = mapped_column(String(200))
+    kind: Mapped[str] = mapped_column(String(32))
+    format: Mapped[str] = mapped_column(String(32))
+    sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"))
+    size: Mapped[int] = mapped_column(BigInteger)
+    token: Mapped[int]
+    facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """A checkpoint's stage and step; whether it is the best one."""
+    created_at: Mapped[datetime] = _created()
+
+
+class IdempotencyKey(Row):
+    """The first answer to a POST, kept in the transaction that made its row."""
+
+    __tablename__ = "idempotency_keys"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    operation: Mapped[str] = mapped_column(String(64), primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int | None]
+    headers: Mapped[dict[str, Any] | None]
+    body: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = _created()
+
+
+class Worker(Row):
+    """A living worker process and what it can do, so that estimates need no torch."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    queue: Mapped[str] = mapped_column(String(32))
+    device: Mapped[str | None]
+    memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    gflops: Mapped[dict[str, Any] | None]
+    """Measured matrix rates by precision, in GFLOP/s."""
+    started_at: Mapped[datetime] = _created()
+    seen_at: Mapped[datetime] = _created()
