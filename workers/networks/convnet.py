@@ -1,0 +1,31 @@
+"""Small convolutional networks after LeNet-5."""
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from app.spec import network as specs
+from workers.networks.base import Net
+from workers.networks.mlp import MLP
+
+
+class ConvNet(Net):
+    """See `app.spec.network.ConvNet`."""
+
+    def __init__(self, spec: specs.ConvNet) -> None:
+        super().__init__(spec)
+        channels = (spec.inputs[0], *spec.channels)
+        self.stages = nn.Sequential(*(_stage(*ends) for ends in pairwise(channels)))
+        self.head = MLP(spec.head)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.stages(x))
+        return logits
+
+
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, 5, padding=2)
+    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+    nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
+    # The maximum and the ReLU commute: pooling first leaves the ReLU a quarter of the work.
+    return nn.Sequential(convolution, nn.MaxPool2d(2), nn.ReLU(inplace=True))

@@ -1,0 +1,45 @@
+"""Fully connected ReLU networks."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.spec import network as specs
+from workers.networks.base import Net
+
+
+class MLP(Net):
+    """Flattens its input from dimension 1 on; see `app.spec.network.MLP`."""
+
+    takes_images = False
+
+    def __init__(self, spec: specs.MLP) -> None:
+        super().__init__(spec)
+        widths = (spec.inputs, *spec.hidden, spec.classes)
+        self.layers = nn.ModuleList(nn.Linear(*ends) for ends in pairwise(widths))
+        self.activations = nn.ModuleList(nn.ReLU(inplace=True) for _ in spec.hidden)
+        self.dropout = spec.dropout
+        self.input_dropout = spec.input_dropout
+        self.max_norm = spec.max_norm
+        for name, parameter in self.layers.named_parameters():
+            if name.endswith("weight"):
+                nn.init.kaiming_normal_(parameter, nonlinearity="relu")
+            else:
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        x = F.dropout(x.flatten(1), self.input_dropout, self.training)
+        for layer, activation in zip(hidden, self.activations, strict=True):
+            x = F.dropout(activation(layer(x)), self.dropout, self.training)
+        logits: Tensor = last(x)
+        return logits
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        """Rescales each hidden unit whose incoming weights are longer than `max_norm`."""
+        if self.max_norm is not None:
+            for layer in self.layers[:-1]:
+                layer.get_parameter("weight").renorm_(2, 0, self.max_norm)
