@@ -60,9 +60,9 @@ class Baseline(Spec):
 class Select(Spec):
     """Which epoch's weights are kept."""
 
-    metric: Literal[
-        "validation/accuracy", "validation/loss", "validation/agreement", "last"
-    ] = "validation/accuracy"
+    metric: Literal["validation/accuracy", "validation/loss", "validation/agreement", "last"] = (
+        "validation/accuracy"
+    )
     mode: Literal["max", "min"] = "max"
 
 

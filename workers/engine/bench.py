@@ -1,0 +1,199 @@
+"""The bench: what a plan may use."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from app.spec.job import JobSpec, Select
+from app.spec.jobfile import TeacherFile
+from app.spec.training import Training
+from workers.data.prepared import Prepared
+from workers.engine.cache import Cache
+from workers.engine.device import Arithmetic
+from workers.engine.evaluate import predict, validation_metrics
+from workers.engine.reporter import Reporter, Stopped
+from workers.engine.soft_targets import RecordedTargets, SoftTargets, Teacher
+from workers.engine.stages import Objective, Stage, mix
+from workers.engine.transfer import Transfer, transfer_rows
+from workers.networks import build
+from workers.networks.preprocess import Preprocessed
+from workers.networks.store import load_network
+
+Targets = SoftTargets | RecordedTargets
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A split on the device."""
+
+    inputs: Tensor
+    labels: Tensor | None
+    recorded: Tensor | None
+    """Teacher logits that came with the data set, N x C."""
+
+
+class Data:
+    """The prepared data set, its splits moved to the device when first asked for."""
+
+    def __init__(self, prepared: Prepared, device: torch.device) -> None:
+        self.prepared = prepared
+        self.device = device
+        self.names = tuple(prepared.names)
+        self._splits: dict[str, Resident] = {}
+
+    def split(self, name: str) -> Resident:
+        if name not in self._splits:
+            stored = self.prepared.split(name)
+            self._splits[name] = Resident(
+                stored.x.to(self.device),
+                None if stored.y is None else stored.y.to(self.device),
+                None if stored.teacher_logits is None else stored.teacher_logits.to(self.device),
+            )
+        return self._splits[name]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Frozen teachers, their soft targets, fresh students and the data, for one seed."""
+
+    job: JobSpec
+    data: Data
+    data_sha256: str
+    preprocess: dict[str, Any]
+    teachers: Sequence[Teacher]
+    arithmetic: Arithmetic
+    cache: Cache
+    reporter: Reporter
+    student_file: Path | None
+    seed: int
+    prefix: str = ""
+    """Put before the metrics' names."""
+
+    def for_run(self, seed: int, prefix: str) -> "Bench":
+        """The same bench for another student."""
+        return replace(self, seed=seed, prefix=prefix)
+
+    @property
+    def training(self) -> Training:
+        return self.job.training.model_copy(update={"seed": self.seed})
+
+    def student(self, stage: int = 0) -> Preprocessed:
+        """A fresh student, its weights given by (seed, stage), or those of the job's file."""
+        if self.student_file is not None:
+            network = load_network(self.job.student.network, self.student_file)
+        else:
+            network = build(self.job.student.network, seed=mix("weights", self.seed, stage))
+        return self.place(Preprocessed(network, **self.preprocess))
+
+    def place(self, network: Preprocessed) -> Preprocessed:
+        """On the device; convolutions in the memory layout that runs fastest."""
+        return network.to(self.arithmetic.device, memory_format=torch.channels_last)
+
+    def freeze(self, network: nn.Module) -> nn.Module:
+        """A teacher of any module: no gradients, and eval mode for good."""
+        return network.requires_grad_(False).eval()
+
+    def transfer(self) -> Transfer:
+        """The job's transfer set, as the job's views."""
+        train = self.data.split("train")
+        rows = transfer_rows(train.labels, len(train.inputs), self.job.transfer)
+        if rows is not None:
+            rows = rows.to(train.inputs.device)
+        return Transfer(train.inputs, train.labels, self.training, rows)
+
+    def soft_targets(self, transfer: Transfer) -> Targets:
+        """The teachers' logits on a transfer set, from the cache where they are known."""
+        if not self.teachers:
+            recorded = self.data.split("train").recorded
+            if recorded is None:
+                raise ValueError("this job has no teacher and its data set brings no outputs")
+            return RecordedTargets(recorded, transfer)
+        view = {
+            "data": self.data_sha256,
+            "transfer": self.job.transfer.model_dump(mode="json", exclude={"bias_repair"}),
+            "augment": [step.model_dump(mode="json") for step in self.training.augment],
+            "view_seed": self.training.view_seed if self.training.augment else 0,
+        }
+        return SoftTargets(
+            self.teachers, transfer, view, self.cache, self.arithmetic, self._teaching
+        )
+
+    def teacher_classes(self, split: str) -> Tensor | None:
+        """What the teachers (or their recorded outputs) say of a split: N class indices."""
+        logits = self.teacher_logits(split)
+        if not logits:
+            return None
+        return torch.stack([z.softmax(dim=1) for z in logits]).mean(dim=0).argmax(dim=1)
+
+    def teacher_logits(self, split: str) -> list[Tensor]:
+        """Each teacher's logits on a held-out split, in float32."""
+        examples = self.data.split(split)
+        if not self.teachers:
+            return [] if examples.recorded is None else [examples.recorded]
+        exact = Arithmetic(self.arithmetic.device, "fp32")
+        return [predict(teacher.network, examples.inputs, exact) for teacher in self.teachers]
+
+    def evaluator(self, network: nn.Module) -> Callable[[], dict[str, float]] | None:
+        """Metrics on the validation split; None when there is no such split."""
+        if "validation" not in self.data.names:
+            return None
+        examples = self.data.split("validation")
+        teacher_classes = self.teacher_classes("validation")
+
+        def evaluate() -> dict[str, float]:
+            logits = predict(network, examples.inputs, self.arithmetic)
+            return validation_metrics(logits, examples.labels, teacher_classes)
+
+        return evaluate
+
+    @property
+    def select(self) -> Select:
+        """The job's choice, or what its data allow."""
+        if self.job.select is not None:
+            return self.job.select
+        if "validation" not in self.data.names:
+            return Select(metric="last")
+        if self.data.split("validation").labels is None:
+            return Select(metric="validation/agreement")
+        return Select()
+
+    def stage(
+        self,
+        student: Preprocessed,
+        objective: Objective,
+        transfer: Transfer,
+        *,
+        name: str = "",
+        index: int = 0,
+        targets: Targets | None = None,
+    ) -> Stage:
+        """A stage that trains a student over the transfer set, with the job's own settings."""
+        extra = {"before_epoch": targets.prepare} if targets is not None else {}
+        return Stage(
+            name="/".join(part for part in (self.prefix, name) if part),
+            trainee=student,
+            objective=objective,
+            transfer=transfer,
+            training=self.training,
+            index=index,
+            select=self.select,
+            after_step=lambda _clock: student.network.constrain(),
+            evaluate=self.evaluator(student),
+            **extra,
+        )
+
+    def _teaching(self, done: int, examples: int) -> None:
+        if self.reporter.stopping:
+            raise Stopped
+        self.reporter.send("phase", phase=f"teaching ({done:,} of {examples:,} examples)")
+
+
+def load_teacher(file: TeacherFile, preprocess: dict[str, Any], identity: str) -> Preprocessed:
+    """A teacher's network with its own preprocessing, or else the data set's."""
+    own = file.preprocess.model_dump() if file.preprocess else preprocess
+    network = load_network(file.network, file.file)
+    return Preprocessed(network, **own)

@@ -1,0 +1,251 @@
+"""A whole job, from its file to its artifacts: students first, then baselines, then the report."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from app.spec.job import JobSpec, Select
+from app.spec.jobfile import JobFile
+from app.spec.methods import Supervised
+from workers.engine import checkpoint, loop
+from workers.engine.bench import Bench
+from workers.engine.cache import content_key
+from workers.engine.reporter import Reporter, Stopped, file_facts
+from workers.engine.stages import Plan, Stage
+from workers.methods import plan, stages
+from workers.networks.preprocess import Preprocessed
+
+ENGINE_VERSION = 1
+"""Raised when the same job would train to other weights, so that no old baseline is reused."""
+
+
+@dataclass
+class Trained:
+    """A student or a baseline, and how it came about."""
+
+    seed: int
+    network: Preprocessed
+    best_epoch: int
+    seconds: float
+
+
+class Conductor:
+    """Runs the stages of a job one after another; a resumed job skips those that are delivered."""
+
+    def __init__(self, file: JobFile, run: loop.Run, bench: Bench) -> None:
+        self.file, self.run, self.bench = file, run, bench
+        self.number = 0
+        self.offset = 0
+        self.delivered = {entry.stage: entry.file for entry in file.deliverables}
+        self.saved = checkpoint.load(file.checkpoint.file) if file.checkpoint else None
+        self.last = loop.Outcome(0, None, 0.0)
+
+    @property
+    def job(self) -> JobSpec:
+        return self.file.job
+
+    def students(self) -> Iterator[Trained]:
+        """The distilled students, one a seed; the first one is *the* student."""
+        for k, seed in enumerate(self.seeds):
+            prefix = f"student/{k}" if k else ""
+            yield self._train(plan(self.job.method, self.bench.for_run(seed, prefix)), seed)
+
+    def baselines(self) -> Iterator[Trained]:
+        """The same students without the teacher; known ones come from the cache."""
+        job = self.job.model_copy(
+            update={"method": Supervised(), "teachers": (), "select": _without_teacher(self.job)}
+        )
+        bench = replace(self.bench, job=job, teachers=())
+        for k, seed in enumerate(self.seeds):
+            known = _Baselines(self, bench, seed, f"baseline/{k}")
+            yield known.recall() or known.train()
+
+    @property
+    def seeds(self) -> Sequence[int]:
+        first = self.job.training.seed
+        count = self.job.baseline.seeds if self.job.baseline else 1
+        return range(first, first + count)
+
+    def _train(self, stages_: Plan, seed: int) -> Trained:
+        began = time.monotonic()
+        delivered: nn.Module | None = None
+        try:
+            stage = next(stages_)
+            while True:
+                delivered = self._conduct(stage, seed)
+                stage = stages_.send(delivered)
+        except StopIteration as end:
+            return Trained(seed, end.value, self.last.best_epoch, time.monotonic() - began)
+
+    def _conduct(self, stage: Stage, seed: int) -> nn.Module:
+        run = replace(self.run, seed=seed)
+        if self.number in self.delivered:
+            self.last = _load_deliverable(stage.trainee, self.delivered[self.number])
+        else:
+            resume = self.saved if self.saved and self.saved.stage == self.number else None
+            self.last = loop.train(
+                stage,
+                run,
+                number=self.number,
+                offset=self.offset,
+                total_steps=self.total_steps(stage),
+                resume=resume,
+            )
+            self._deliver(stage)
+        self.number += 1
+        self.offset += stage.steps
+        return stage.deliver(stage.trainee)
+
+    def total_steps(self, stage: Stage) -> int:
+        """Steps of the whole job, taking the stages to come to be as long as this one."""
+        return self.offset + stage.steps * (self.run.stages - self.number)
+
+    def _deliver(self, stage: Stage) -> None:
+        path = self.run.out / f"stage-{self.number}.safetensors"
+        _save_deliverable(stage.trainee, path, self.last)
+        self.run.reporter.send("deliverable", name=path.name, stage=self.number, **file_facts(path))
+
+
+def count_stages(job: JobSpec, *, baseline: bool) -> int:
+    """How many stages a job has: progress needs it."""
+    seeds = job.baseline.seeds if job.baseline else 1
+    return seeds * (stages(job.method) + baseline)
+
+
+def wants_baseline(job: JobSpec, *, labelled: bool, has_teacher: bool) -> tuple[bool, str | None]:
+    """Whether a matched baseline is trained, and if not, why."""
+    if job.baseline is None:
+        return False, "the job asked for none"
+    if not has_teacher:
+        return False, "the job has no teacher, so there is nothing to compare with"
+    if not labelled:
+        return False, "the data set has no labels to train a baseline on"
+    return True, None
+
+
+class _Baselines:
+    """One baseline, known by all that determines it, so that later jobs need not train it."""
+
+    def __init__(self, conductor: Conductor, bench: Bench, seed: int, prefix: str) -> None:
+        self.conductor, self.seed, self.prefix = conductor, seed, prefix
+        self.points: list[Any] = []
+        self.bench = replace(bench.for_run(seed, prefix), reporter=bench.reporter)
+        job = bench.job
+        self.key = content_key(
+            engine=ENGINE_VERSION,
+            torch=torch.__version__,
+            student=job.student.network.model_dump(mode="json"),
+            weights=bench.student_file and file_facts(bench.student_file)["sha256"],
+            data=bench.data_sha256,
+            preprocess=bench.preprocess,
+            training=job.training.model_dump(mode="json"),
+            transfer=job.transfer.model_dump(mode="json", exclude={"bias_repair"}),
+            select=bench.select.model_dump(mode="json"),
+            device=bench.arithmetic.device.type,
+            precision=bench.arithmetic.precision,
+            threads=torch.get_num_threads(),
+            seed=seed,
+        )
+
+    def recall(self) -> Trained | None:
+        """The cached baseline, its curves sent again under this job's steps."""
+        path = self.bench.cache.get("baselines", self.key)
+        if path is None:
+            return None
+        student = self.bench.student()
+        outcome = _load_deliverable(student, path)
+        with safe_open(path, framework="pt") as file:
+            points = json.loads(file.metadata()["points"])
+        offset = self.conductor.offset
+        for start in range(0, len(points), 5000):
+            self.bench.reporter.send(
+                "metrics",
+                points=[
+                    (f"{self.prefix}/{key}", offset + step, epoch, at, value)
+                    for key, step, epoch, at, value in points[start : start + 5000]
+                ],
+            )
+        steps = self.bench.stage(student, _no_objective, self.bench.transfer()).steps
+        self.conductor.number += 1
+        self.conductor.offset += steps
+        return Trained(self.seed, student, outcome.best_epoch, 0.0)
+
+    def train(self) -> Trained:
+        """Trains it and keeps it, unless it was resumed halfway (its curves are not all here)."""
+        conductor, offset = self.conductor, self.conductor.offset
+        whole = conductor.saved is None and conductor.number not in conductor.delivered
+        outer = conductor.run
+        conductor.run = replace(outer, reporter=_Recording(outer.reporter, self.points))
+        try:
+            trained = conductor._train(plan(self.bench.job.method, self.bench), self.seed)
+        finally:
+            conductor.run = outer
+        if whole:
+            cut = len(self.prefix) + 1
+            points = [[key[cut:], step - offset, *rest] for key, step, *rest in self.points]
+            self.bench.cache.put(
+                "baselines",
+                self.key,
+                lambda part: _save_deliverable(
+                    trained.network, part, conductor.last, points=json.dumps(points)
+                ),
+            )
+        return trained
+
+
+class _Recording:
+    """Passes events on and keeps the metrics."""
+
+    def __init__(self, reporter: Reporter, points: list[Any]) -> None:
+        self.reporter, self.points = reporter, points
+
+    @property
+    def stopping(self) -> bool:
+        return self.reporter.stopping
+
+    def send(self, event: str, **fields: Any) -> None:
+        if event == "metrics":
+            self.points.extend(fields["points"])
+        self.reporter.send(event, **fields)
+
+
+def _no_objective(*_: object) -> dict[str, torch.Tensor]:
+    raise AssertionError("a recalled stage is not trained")
+
+
+def _without_teacher(job: JobSpec) -> Select | None:
+    """A baseline cannot be selected by agreement with a teacher it does not have."""
+    if job.select is not None and job.select.metric == "validation/agreement":
+        return Select()
+    return job.select
+
+
+def _save_deliverable(
+    trainee: nn.Module, path: Path, outcome: loop.Outcome, **metadata: str
+) -> None:
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in trainee.state_dict().items()
+    }
+    facts = {
+        "best_epoch": outcome.best_epoch,
+        "best_metric": outcome.best_metric,
+        "seconds": outcome.seconds,
+    }
+    save_file(tensors, path, metadata={"outcome": json.dumps(facts), **metadata})
+
+
+def _load_deliverable(trainee: nn.Module, path: Path) -> loop.Outcome:
+    with safe_open(path, framework="pt") as file:
+        trainee.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        return loop.Outcome(**json.loads(file.metadata()["outcome"]))
+
+
+__all__ = ["Conductor", "Stopped", "Trained", "count_stages", "wants_baseline"]

@@ -1,0 +1,82 @@
+"""Which device, how many threads, which precision: every `auto` resolved once."""
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+
+from app.spec.jobfile import Resolved
+
+# Below this much work an example, casting costs more than narrow arithmetic gains (measured: see
+# docs/benchmarks.md).
+NARROW_FROM_FLOPS = 1_000_000
+
+
+def pick_device(wanted: str) -> torch.device:
+    """`auto` is the first accelerator, else the CPU."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products run in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def resolve(device: str, threads: int | None, precision: str, flops: int) -> Resolved:
+    """Fixes device, CPU threads and precision for a student of `flops` an example."""
+    place = pick_device(device)
+    if precision == "auto":
+        precision = "bf16" if flops >= NARROW_FROM_FLOPS and has_fast_bf16(place) else "fp32"
+    return Resolved(
+        device=place.type, threads=threads or len(os.sched_getaffinity(0)), precision=precision
+    )
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The precision of forward and backward on a device."""
+
+    device: torch.device
+    precision: str
+
+    def __call__(self) -> contextlib.AbstractContextManager[object]:
+        """The autocast region for a forward pass; nothing for fp32."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self.precision == "bf16" else torch.float16
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Loss scaling, which only fp16 needs."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.precision == "fp16")
+
+
+def memory_bytes(device: torch.device) -> int:
+    """The device's whole memory."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def measure_gflops(device: torch.device, size: int = 768) -> dict[str, float]:
+    """Matrix rates in GFLOP/s by precision, in a few tens of milliseconds."""
+    rates = {}
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        if name == "bf16" and not has_fast_bf16(device):
+            continue
+        a = torch.randn(size, size, device=device).to(dtype)
+        best = float("inf")
+        for _ in range(4):
+            start = time.perf_counter()
+            a @ a
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best = min(best, time.perf_counter() - start)
+        rates[name] = round(2 * size**3 / best / 1e9, 1)
+    return rates

@@ -1,0 +1,229 @@
+"""One job from its file to its artifacts."""
+
+import hashlib
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from app.spec.job import JobSpec
+from app.spec.jobfile import JobFile, PreparedFile
+from workers.data.prepared import Prepared
+from workers.engine import loop
+from workers.engine.bench import Bench, Data, load_teacher
+from workers.engine.cache import Cache
+from workers.engine.conduct import Conductor, Stopped, Trained, count_stages, wants_baseline
+from workers.engine.device import Arithmetic, pick_device, resolve
+from workers.engine.evaluate import predict
+from workers.engine.losses import log_soften, log_soften_ensemble
+from workers.engine.publish import Publisher
+from workers.engine.repair import apply_bias, best_bias
+from workers.engine.report import Answers, Pair, cost, difference, fidelity, measures, verdict
+from workers.engine.reporter import Reporter, file_facts
+from workers.engine.soft_targets import Teacher
+
+
+def run_job(
+    file: JobFile, dataset: PreparedFile, out: Path, cache: Cache, reporter: Reporter
+) -> None:
+    """Trains, evaluates and publishes. Raises Refused when the job itself fails, Stopped when
+    the reporter asked for an end."""
+    job = file.job
+    reporter.send("phase", phase="validating")
+    resolved = file.resolved or resolve(
+        file.device, file.threads, job.training.precision, job.student.network.flops
+    )
+    reporter.send("resolved", **resolved.model_dump())
+    torch.set_num_threads(resolved.threads)
+    device = pick_device(file.device if file.device != "auto" else resolved.device)
+    arithmetic = Arithmetic(device, resolved.precision)
+
+    facts = dataset.facts
+    preprocess = facts.preprocess.model_dump(mode="json")
+    data = Data(Prepared.open(dataset.file), device)
+    teachers = []
+    for identity in job.teachers:
+        entry = file.teachers[identity]
+        sha256 = entry.sha256 or str(file_facts(entry.file)["sha256"])
+        network = load_teacher(entry, preprocess, identity)
+        own = entry.preprocess.model_dump_json() if entry.preprocess else facts.sha256
+        teachers.append(Teacher(network, f"{sha256}/{own}"))
+
+    student_file = job.student.file and file.files[job.student.file]
+    bench = Bench(
+        job=job,
+        data=data,
+        data_sha256=facts.sha256,
+        preprocess=preprocess,
+        teachers=teachers,
+        arithmetic=arithmetic,
+        cache=cache,
+        reporter=reporter,
+        student_file=student_file,
+        seed=job.training.seed,
+    )
+    for teacher in teachers:
+        bench.freeze(bench.place(teacher.network))
+    with_baseline, why_not = wants_baseline(
+        job, labelled=facts.labelled, has_teacher=bool(teachers) or job.method.teachers[0] > 0
+    )
+    run = loop.Run(
+        seed=job.training.seed,
+        arithmetic=arithmetic,
+        reporter=reporter,
+        out=out,
+        spec_sha256=hashlib.sha256(job.model_dump_json().encode()).hexdigest(),
+        checkpoint_every_s=file.checkpoint_every_s,
+        stages=count_stages(job, baseline=with_baseline),
+    )
+    conductor = Conductor(file, run, bench)
+    publisher = Publisher(out, reporter)
+    judge = Judge(bench, data)
+
+    students = []
+    repairs: list[dict[str, Any] | None] = []
+    for student in conductor.students():
+        repairs.append(judge.repair(student))
+        students.append(student)
+        if len(students) == 1:  # published before anything that could still fail
+            reporter.send("phase", phase="exporting")
+            publisher.student(student.network, file, preprocess, facts.class_names)
+
+    baselines: list[Trained] = []
+    if with_baseline:
+        try:
+            for baseline in conductor.baselines():
+                judge.repair(baseline)
+                baselines.append(baseline)
+        except Stopped:
+            raise
+        except Exception as error:  # a failing baseline never fails the job; the report says so
+            traceback.print_exc()
+            why_not = f"training it failed: {error}"
+            baselines.clear()
+
+    reporter.send("phase", phase="evaluating")
+    report, sides = judge.report(students, baselines, why_not, facts.class_names)
+    report["bias_repair"] = repairs[0]
+    publisher.predictions(sides, data.split(judge.split).labels)
+    publisher.report(report)
+
+
+@dataclass
+class Judge:
+    """Evaluates the sides on the reported split, in float32; selection has not seen that split."""
+
+    bench: Bench
+    data: Data
+
+    @property
+    def job(self) -> JobSpec:
+        return self.bench.job
+
+    @property
+    def split(self) -> str:
+        """The reported split: test, or what there is."""
+        return next(name for name in ("test", "validation", "train") if name in self.data.names)
+
+    def answers(self, network: torch.nn.Module) -> Answers:
+        split = self.data.split(self.split)
+        exact = Arithmetic(self.bench.arithmetic.device, "fp32")
+        return Answers(log_soften(predict(network, split.inputs, exact), 1.0), split.labels)
+
+    def repair(self, trained: Trained) -> dict[str, Any] | None:
+        """Class-bias repair of a student whose transfer set lacked classes; the report's entry."""
+        classes = self.job.transfer.exclude_classes
+        if not classes or not self.job.transfer.bias_repair or "validation" not in self.data.names:
+            return None
+        validation = self.data.split("validation")
+        if validation.labels is None:
+            return None
+        exact = Arithmetic(self.bench.arithmetic.device, "fp32")
+        logits = predict(trained.network, validation.inputs, exact)
+        before = _by_class(self.answers(trained.network), classes)
+        bias = best_bias(logits, validation.labels, classes)
+        apply_bias(trained.network.network.classifier, classes, bias)  # type: ignore[operator, union-attr, arg-type]
+        after = _by_class(self.answers(trained.network), classes)
+        return {
+            "classes": list(classes),
+            "bias": bias,
+            "chosen_on": "validation",
+            "before": before,
+            "after": after,
+        }
+
+    def teacher(self) -> tuple[Answers | None, dict[str, Any]]:
+        logits = self.bench.teacher_logits(self.split)
+        if not logits:
+            return None, {}
+        split = self.data.split(self.split)
+        answers = Answers(log_soften_ensemble(logits, 1.0), split.labels)
+        costs = [self.cost(teacher.network, split.inputs) for teacher in self.bench.teachers]
+        total = {key: sum(one[key] for one in costs) for key in costs[0]} if costs else {}
+        return answers, total
+
+    def cost(self, network: Any, inputs: Tensor) -> dict[str, Any]:
+        return cost(network, network.network.spec, inputs)
+
+    def report(
+        self,
+        students: list[Trained],
+        baselines: list[Trained],
+        why_not: str | None,
+        class_names: Any,
+    ) -> tuple[dict[str, Any], dict[str, Answers | None]]:
+        """The report, and each side's answers of the first seed."""
+        inputs = self.data.split(self.split).inputs
+        teacher, teacher_cost = self.teacher()
+        pairs_students = [self.answers(trained.network) for trained in students]
+        student = pairs_students[0]
+        cost_student = self.cost(students[0].network, inputs)
+        side = measures(student, class_names) | cost_student
+        side |= {"best_epoch": students[0].best_epoch, "train_seconds": students[0].seconds}
+        if teacher is not None:
+            side |= fidelity(student, teacher)
+        report: dict[str, Any] = {
+            "name": self.job.name or "distillation",
+            "method": self.job.method.model_dump(mode="json"),
+            "split": self.split,
+            "teacher": teacher and measures(teacher, class_names) | teacher_cost,
+            "student": side,
+            "baseline": None,
+            "difference": None,
+            "verdict": "no baseline",
+            "reason": why_not,
+            "sentence": f"There is no baseline: {why_not}.",
+        }
+        baseline = None
+        if baselines:
+            pairs = [
+                Pair(trained.seed, answers, self.answers(plain.network))
+                for trained, answers, plain in zip(students, pairs_students, baselines, strict=True)
+            ]
+            baseline = pairs[0].baseline
+            report["baseline"] = measures(baseline, class_names) | cost_student
+            report["baseline"] |= {
+                "best_epoch": baselines[0].best_epoch,
+                "train_seconds": baselines[0].seconds,
+            }
+            if teacher is not None:
+                report["baseline"] |= fidelity(baseline, teacher)
+            report["difference"] = difference(pairs)
+            report["verdict"], report["sentence"] = verdict(report["difference"], pairs)
+        return report, {"teacher": teacher, "student": student, "baseline": baseline}
+
+
+def _by_class(answers: Answers, classes: tuple[int, ...]) -> dict[str, Any]:
+    """accuracy, errors, and how many of the errors fall on the excluded classes."""
+    assert answers.labels is not None  # noqa: S101
+    wrong = ~answers.right
+    excluded = torch.isin(answers.labels.cpu(), torch.tensor(classes)).numpy()
+    return {
+        "accuracy": float(answers.right.mean()),
+        "errors": int(wrong.sum()),
+        "errors_on_excluded": int((wrong & excluded).sum()),
+        "examples_of_excluded": int(excluded.sum()),
+    }

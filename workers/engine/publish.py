@@ -1,0 +1,102 @@
+"""Artifacts of a finished job: the student, its report, its predictions, its card."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from app.spec.jobfile import JobFile
+from workers.engine.report import Answers
+from workers.engine.reporter import Reporter, file_facts
+from workers.networks.preprocess import Preprocessed
+from workers.networks.store import save_network
+
+
+class Publisher:
+    """Writes files into the run's folder and tells the reporter of each."""
+
+    def __init__(self, out: Path, reporter: Reporter) -> None:
+        self.out, self.reporter = out, reporter
+
+    def student(
+        self,
+        student: Preprocessed,
+        file: JobFile,
+        preprocess: dict[str, Any],
+        class_names: Sequence[str] | None,
+    ) -> None:
+        """student.safetensors (float32, no id or time inside) and network.json."""
+        save_network(student.network, self.out / "student.safetensors")
+        document = {
+            **file.job.student.network.model_dump(mode="json"),
+            "preprocess": preprocess,
+            "class_names": class_names,
+        }
+        self._json("network.json", document)
+        self._tell("student.safetensors", "student", "safetensors")
+        self._tell("network.json", "network", "json")
+
+    def report(self, report: dict[str, Any]) -> None:
+        """report.json, and the same for people in card.md."""
+        self._json("report.json", report)
+        (self.out / "card.md").write_text(card(report))
+        self._tell("report.json", "report", "json")
+        self._tell("card.md", "card", "markdown")
+
+    def predictions(self, sides: dict[str, Answers | None], labels: Any) -> None:
+        """predictions.parquet: per example its label and the class each side answered."""
+        columns = {} if labels is None else {"label": labels.cpu().numpy()}
+        columns |= {name: side.classes for name, side in sides.items() if side is not None}
+        pq.write_table(pa.table(columns), self.out / "predictions.parquet")
+        self._tell("predictions.parquet", "predictions", "parquet")
+
+    def _json(self, name: str, document: dict[str, Any]) -> None:
+        (self.out / name).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
+
+    def _tell(self, name: str, kind: str, format_: str) -> None:
+        self.reporter.send(
+            "artifact", name=name, kind=kind, format=format_, **file_facts(self.out / name)
+        )
+
+
+def card(report: dict[str, Any]) -> str:
+    """A model card: the verdict first, then the table."""
+    rows = [("", "accuracy", "95 % interval", "errors", "NLL", "ECE", "parameters", "MFLOP", "ms")]
+    for name in ("teacher", "student", "baseline"):
+        side = report[name]
+        if side is not None:
+            rows.append((name, *_cells(side)))
+    table = ["| " + " | ".join(row) + " |" for row in rows]
+    table.insert(1, "|" + "---|" * len(rows[0]))
+    return "\n".join(
+        [
+            f"# {report['name']}",
+            "",
+            report["sentence"],
+            "",
+            *table,
+            "",
+            f"Measured on the {report['split']} split of the data set, in float32.",
+            "",
+        ]
+    )
+
+
+def _cells(side: dict[str, Any]) -> tuple[str, ...]:
+    def cell(key: str, pattern: str, scale: float = 1.0) -> str:
+        return pattern.format(side[key] * scale) if side.get(key) is not None else "-"
+
+    interval = side.get("interval")
+    return (
+        cell("accuracy", "{:.2f} %", 100),
+        f"{100 * interval[0]:.2f} - {100 * interval[1]:.2f}" if interval else "-",
+        cell("errors", "{:,}"),
+        cell("nll", "{:.4f}"),
+        cell("ece", "{:.4f}"),
+        cell("parameters", "{:,}"),
+        cell("flops", "{:.3f}", 1e-6),
+        cell("latency_ms", "{:.3f}"),
+    )

@@ -1,0 +1,165 @@
+"""The verdict: did distillation help? Everything on the same held-out examples, in float32."""
+
+import copy
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from workers.engine import statistics
+from workers.engine.evaluate import eval_mode
+from workers.engine.losses import kl_divergence
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One side's answers on the reported split."""
+
+    log_probabilities: Tensor
+    """N x C."""
+    labels: Tensor | None
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        return self.log_probabilities.argmax(dim=1).cpu().numpy()
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which of the N examples were answered correctly."""
+        assert self.labels is not None  # noqa: S101
+        return np.asarray(self.classes == self.labels.cpu().numpy())
+
+
+def measures(answers: Answers, class_names: Sequence[str] | None) -> dict[str, Any]:
+    """accuracy with its interval, errors, NLL, calibration, per class; empty without labels."""
+    if answers.labels is None:
+        return {"examples": len(answers.log_probabilities)}
+    right = answers.right
+    labels = answers.labels.cpu().numpy()
+    log_p = answers.log_probabilities.double().cpu().numpy()
+    low, high = statistics.wilson(int(right.sum()), len(right))
+    classes = log_p.shape[1]
+    seen = np.bincount(labels, minlength=classes)
+    hits = np.bincount(labels, right, minlength=classes)
+    return {
+        "accuracy": float(right.mean()),
+        "interval": [low, high],
+        "errors": int((~right).sum()),
+        "examples": len(right),
+        "nll": float(-log_p[np.arange(len(labels)), labels].mean()),
+        "ece": statistics.calibration_error(np.exp(log_p.max(axis=1)), right),
+        "per_class": [
+            {
+                "class": c,
+                "name": class_names[c] if class_names else str(c),
+                "examples": int(seen[c]),
+                "errors": int(seen[c] - hits[c]),
+                "accuracy": float(hits[c] / seen[c]) if seen[c] else None,
+            }
+            for c in range(classes)
+        ],
+    }
+
+
+def cost(network: nn.Module, spec: Any, example: Tensor) -> dict[str, Any]:
+    """parameters, flops (2 x multiply-accumulates an example), bytes as float32, latency."""
+    return {
+        "parameters": spec.parameters,
+        "flops": spec.flops,
+        "bytes": sum(t.numel() * t.element_size() for t in network.state_dict().values()),
+        "latency_ms": latency_ms(network, example),
+    }
+
+
+def latency_ms(network: nn.Module, example: Tensor, runs: int = 30) -> float:
+    """Median time of one example on this machine's CPU, in milliseconds."""
+    network = copy.deepcopy(network).cpu()
+    example = example[:1].cpu()
+    times = []
+    with eval_mode(network), torch.inference_mode():
+        for _ in range(runs + 5):
+            began = time.perf_counter()
+            network(example)
+            times.append(time.perf_counter() - began)
+    return round(1000 * float(np.median(times[5:])), 4)
+
+
+def fidelity(student: Answers, teacher: Answers) -> dict[str, float]:
+    """How closely the student follows its teacher: agreement, and KL(teacher || student) at T=1."""
+    return {
+        "agreement": float((student.classes == teacher.classes).mean()),
+        "kl_to_teacher": float(kl_divergence(teacher.log_probabilities, student.log_probabilities)),
+    }
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A student and its matched baseline of the same seed."""
+
+    seed: int
+    student: Answers
+    baseline: Answers
+
+
+def difference(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """student - baseline in accuracy. One or two pairs: of the first pair's runs, over examples.
+    Three and more: of the method, over seeds (t interval)."""
+    per_seed = []
+    for pair in pairs:
+        change, interval = statistics.paired_difference(pair.student.right, pair.baseline.right)
+        per_seed.append(
+            {
+                "seed": pair.seed,
+                "student_accuracy": float(pair.student.right.mean()),
+                "baseline_accuracy": float(pair.baseline.right.mean()),
+                "accuracy": change,
+                "interval": list(interval),
+                "mcnemar_p": statistics.mcnemar_p(pair.student.right, pair.baseline.right),
+            }
+        )
+    result: dict[str, Any] = {
+        key: per_seed[0][key] for key in ("accuracy", "interval", "mcnemar_p")
+    }
+    result["p"] = result["mcnemar_p"]
+    result["over"] = "examples"
+    if len(pairs) >= 3:
+        mean, interval, p = statistics.mean_interval([row["accuracy"] for row in per_seed])
+        result |= {"accuracy": mean, "interval": list(interval), "p": p, "over": "seeds"}
+    return {**result, "seeds": per_seed}
+
+
+def verdict(change: dict[str, Any], pairs: Sequence[Pair]) -> tuple[str, str]:
+    """helped, hurt or not distinguishable, and the sentence that says why."""
+    gain, p = change["accuracy"], change["p"]
+    word = "not distinguishable" if p >= LEVEL else "helped" if gain > 0 else "hurt"
+    low, high = (f"{100 * bound:+.2f}" for bound in change["interval"])
+    numbers = f"{100 * gain:+.2f} points of accuracy, 95 % interval {low} to {high}"
+    if change["over"] == "seeds":
+        sentence = (
+            f"Over {len(pairs)} seeds the distilled student differs from the same student trained "
+            f"without the teacher by {numbers} (paired t-test p = {p:.2g}): "
+        )
+    else:
+        first = pairs[0]
+        sentence = (
+            f"On {len(first.student.right):,} held-out examples the distilled student made "
+            f"{int((~first.student.right).sum()):,} errors, the same student trained without the "
+            f"teacher {int((~first.baseline.right).sum()):,} ({numbers}, McNemar p = {p:.2g}): "
+        )
+    sentence += {
+        "helped": "distillation helped.",
+        "hurt": "distillation hurt.",
+        "not distinguishable": "the difference is not distinguishable from chance.",
+    }[word]
+    if change["over"] == "examples":
+        sentence += (
+            " This speaks of these two runs only; three seeds or more would speak of the method."
+        )
+    return word, sentence

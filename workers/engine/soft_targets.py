@@ -1,0 +1,117 @@
+"""The teachers' outputs on a transfer set: computed once, kept by content, shared by later jobs."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from workers.engine.cache import Cache, content_key
+from workers.engine.device import Arithmetic
+from workers.engine.losses import wide
+from workers.engine.stages import Batch
+from workers.engine.transfer import Transfer
+
+PASS_BATCH = 512
+"""Always the same, so that a result never depends on the job that first asked for it."""
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen network in eval mode, and the name of its content."""
+
+    network: nn.Module
+    identity: str
+
+
+class SoftTargets:
+    """Each teacher's logits for the view that a batch shows.
+
+    What is stored are logits, in float32 when every epoch shows the same view and in float16 when
+    there is a file for each epoch; they are rounded before their first use too. Probabilities at T,
+    and an ensemble's mean, are formed on reading, so every T and every method shares one pass.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        transfer: Transfer,
+        view: dict[str, object],
+        cache: Cache,
+        arithmetic: Arithmetic,
+        progress: Callable[[int, int], None],
+    ) -> None:
+        """`view` names data, augmentation and view seed; `progress` hears (examples done, all)."""
+        self.teachers = teachers
+        self.transfer = transfer
+        self.view = view
+        self.cache = cache
+        self.arithmetic = arithmetic
+        self.progress = progress
+        self.passes = 0
+        """Teacher passes run by this process; zero when all was in the cache."""
+        self._epoch: int | None = None
+        self._logits: list[Tensor] = []
+
+    def prepare(self, epoch: int) -> None:
+        """Loads the targets of an epoch, after a pass of the teachers where there are none yet."""
+        view = epoch if self.transfer.views.many else 0
+        if view != self._epoch:
+            self._logits = [self._load(teacher, view) for teacher in self.teachers]
+            self._epoch = view
+
+    def __call__(self, batch: Batch) -> list[Tensor]:
+        """N x C logits, one tensor a teacher."""
+        self.prepare(batch.epoch)
+        return [logits[batch.index] for logits in self._logits]
+
+    def _load(self, teacher: Teacher, epoch: int) -> Tensor:
+        key = content_key(
+            teacher=teacher.identity,
+            view=self.view,
+            epoch=epoch,
+            device=self.arithmetic.device.type,
+            precision=self.arithmetic.precision,
+        )
+        path = self.cache.get("soft_targets", key)
+        if path is None:
+            logits = self._pass(teacher.network, epoch)
+
+            def write(part: Path) -> None:
+                with part.open("wb") as file:
+                    np.save(file, logits, allow_pickle=False)
+
+            path = self.cache.put("soft_targets", key, write)
+        stored = torch.from_numpy(np.load(path, allow_pickle=False))
+        return stored.to(self.transfer.device).float()
+
+    def _pass(self, network: nn.Module, epoch: int) -> np.ndarray:
+        self.passes += 1
+        everything = torch.arange(len(self.transfer), device=self.transfer.device)
+        outputs = []
+        with torch.inference_mode(), self.arithmetic():
+            for index in everything.split(PASS_BATCH):
+                outputs.append(wide(network(self.transfer.batch(index, epoch).inputs)).cpu())
+                self.progress(int(index[-1]) + 1, len(self.transfer))
+        stored = np.float16 if self.transfer.views.many else np.float32
+        return torch.cat(outputs).numpy().astype(stored)
+
+
+class RecordedTargets:
+    """Teacher outputs that came with the data set: a black-box teacher needs no checkpoint.
+
+    Recorded probabilities become logits by their logarithm (softmax at T = 1 gives them back).
+    """
+
+    def __init__(self, outputs: Tensor, transfer: Transfer) -> None:
+        """`outputs` N x C logits for every row of the train split."""
+        rows = transfer.rows
+        self._logits = (outputs if rows is None else outputs[rows]).to(transfer.device)
+
+    def prepare(self, epoch: int) -> None:
+        """Nothing: they are there."""
+
+    def __call__(self, batch: Batch) -> list[Tensor]:
+        return [self._logits[batch.index]]

@@ -1,0 +1,64 @@
+"""Small-sample statistics behind the verdict. Intervals are 95 %."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Z = 1.959963984540054
+BINS = 15
+
+Bools = NDArray[np.bool_]
+
+
+def wilson(successes: int, n: int) -> tuple[float, float]:
+    """Score interval of a proportion (Wilson 1927): sound for 0 and n successes too."""
+    p = successes / n
+    centre = (p + Z * Z / (2 * n)) / (1 + Z * Z / n)
+    half = Z / (1 + Z * Z / n) * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
+    return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def discordant(right_a: Bools, right_b: Bools) -> tuple[int, int]:
+    """Examples that only a, and that only b, got right."""
+    return int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+
+
+def paired_difference(right_a: Bools, right_b: Bools) -> tuple[float, tuple[float, float]]:
+    """accuracy(a) - accuracy(b) on the same examples, with the interval of Agresti and Min 2005
+    (Wald, half an observation added to each of the four cells)."""
+    n = len(right_a)
+    only_a, only_b = discordant(right_a, right_b)
+    padded, b, c = n + 2, only_a + 0.5, only_b + 0.5
+    centre = (b - c) / padded
+    half = Z * math.sqrt((b + c) - (b - c) ** 2 / padded) / padded
+    return (only_a - only_b) / n, (centre - half, centre + half)
+
+
+def mcnemar_p(right_a: Bools, right_b: Bools) -> float:
+    """Exact two-sided McNemar test: do a and b err equally often? (McNemar 1947)"""
+    only_a, only_b = discordant(right_a, right_b)
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float], float]:
+    """Mean, Student's t interval, and the p-value of a zero mean, from two values or more."""
+    sample = np.asarray(values, dtype=float)
+    mean, error = float(sample.mean()), float(sample.std(ddof=1) / math.sqrt(len(sample)))
+    if error == 0:
+        return mean, (mean, mean), 0.0 if mean else 1.0
+    half = float(stats.t.ppf(0.975, len(sample) - 1)) * error
+    p = float(2 * stats.t.sf(abs(mean) / error, len(sample) - 1))
+    return mean, (mean - half, mean + half), p
+
+
+def calibration_error(confidence: NDArray[np.float64], right: Bools) -> float:
+    """Expected calibration error in 15 equal bins (Guo et al. 2017, equation 3)."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    weights = np.bincount(bins, minlength=BINS)
+    gaps = np.bincount(bins, confidence - right, minlength=BINS)
+    return float(np.abs(gaps[weights > 0]).sum() / len(right))

@@ -1,0 +1,19 @@
+"""From a method's parameters to its plan, by the type of the parameters."""
+
+from functools import singledispatch
+
+from app.spec.methods import Method
+from workers.engine.bench import Bench
+from workers.engine.stages import Plan
+
+
+@singledispatch
+def plan(method: Method, bench: Bench) -> Plan:
+    """The stages that make one student. Each method's file registers its own."""
+    raise TypeError(f"no plan is registered for {type(method).__name__}")
+
+
+@singledispatch
+def stages(method: Method) -> int:  # noqa: ARG001
+    """How many stages the plan has; methods with more than one register their number."""
+    return 1

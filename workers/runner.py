@@ -1,0 +1,225 @@
+"""The trainer process, and the door to the engine without any service.
+
+python -m workers.runner job.json --out DIR     trains from a job file, with a progress bar
+python -m workers.runner --standby              warms up, then obeys one order (protocol.py)
+"""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter
+
+from app.spec.dataset import DatasetSpec
+from app.spec.jobfile import JobFile, PreparedFile
+from app.spec.network import NetworkSpec
+from app.spec.problems import Refused
+from workers.data.inspect import inspect_checkpoint, inspect_dataset
+from workers.data.raw import Limits
+from workers.engine.cache import Cache
+from workers.engine.device import measure_gflops, memory_bytes, pick_device
+from workers.engine.job import run_job
+from workers.engine.reporter import Stopped
+from workers.protocol import EVENTS_FD, Events
+
+PR_SET_PDEATHSIG = 1
+DEFAULT_CACHE_BYTES = 20 * 1024**3
+
+
+class PipeReporter:
+    """Tells the supervisor; hears it as SIGTERM."""
+
+    def __init__(self, events: Events) -> None:
+        self.events = events
+        self.stopping = False
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def send(self, event: str, **fields: Any) -> None:
+        self.events.send(event, **fields)
+
+
+class ConsoleReporter:
+    """Tells a person: a progress bar, and metrics.jsonl and events.jsonl in the output folder."""
+
+    def __init__(self, out: Path) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self.stopping = False
+        self._metrics = (out / "metrics.jsonl").open("w")
+        self._events = (out / "events.jsonl").open("w")
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>5.1f} %  {task.fields[rate]}  {task.fields[latest]}"),
+            TimeRemainingColumn(),
+        )
+        self._task = self.bar.add_task("starting", total=1.0, rate="", latest="")
+        signal.signal(signal.SIGINT, self._stop)
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def _stop(self, *_: object) -> None:
+        self.stopping = True
+
+    def send(self, event: str, **fields: Any) -> None:
+        if event == "phase":
+            self.bar.update(self._task, description=fields["phase"])
+        elif event == "progress":
+            self.bar.update(
+                self._task,
+                completed=fields["fraction"],
+                rate=f"{fields['samples_per_s']:,.0f} examples/s",
+            )
+        elif event == "metrics":
+            for point in fields["points"]:
+                self._metrics.write(json.dumps(point) + "\n")
+                if point[0].endswith("validation/accuracy"):
+                    self.bar.update(self._task, latest=f"{point[0]} {point[4]:.4f}")
+        if event not in ("metrics", "progress"):
+            self._events.write(json.dumps({"event": event, **fields}) + "\n")
+            self._events.flush()
+
+    def close(self) -> None:
+        self.bar.update(self._task, completed=1.0)
+        self._metrics.close()
+        self._events.close()
+
+
+def home() -> Path:
+    """The data directory, which is all that a trainer knows of the service."""
+    return Path(os.environ.get("STILLHOUSE_HOME", ".stillhouse"))
+
+
+def cache() -> Cache:
+    size = int(os.environ.get("STILLHOUSE_CACHE_BYTES", DEFAULT_CACHE_BYTES))
+    return Cache(home() / "cache", size)
+
+
+def prepared(file: JobFile, out: Path) -> PreparedFile:
+    """The job's data set; one that is given by its source is prepared first."""
+    dataset = file.datasets[file.job.dataset]
+    if isinstance(dataset, PreparedFile):
+        return dataset
+    facts = inspect_dataset(file.files, dataset, out / "dataset.safetensors", Limits())
+    return PreparedFile(file=out / "dataset.safetensors", facts=facts)
+
+
+def warm_up() -> None:
+    """What the first step of any training would otherwise pay for: seconds of imports, and the
+    kernels' own first call."""
+    network = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, fused=True)
+    network(torch.randn(4, 8)).sum().backward()
+    optimizer.step()
+
+
+def standby() -> int:
+    """Warms up, says hello, obeys one order."""
+    # Should the supervisor die, so must this process: nobody would hear of its results.
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    events = Events(int(os.environ[EVENTS_FD]))
+    reporter = PipeReporter(events)
+    device = pick_device(os.environ.get("STILLHOUSE_DEVICE", "auto"))
+    warm_up()
+    events.send(
+        "hello",
+        device=device.type,
+        memory_bytes=memory_bytes(device),
+        gflops=measure_gflops(device),
+    )
+    line = sys.stdin.readline()
+    if not line:
+        return 0
+    with _telling(events):
+        _obey(json.loads(line), events, reporter)
+    return 0
+
+
+def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None:
+    match order["order"]:
+        case "train":
+            file = JobFile.model_validate_json(Path(order["job_file"]).read_bytes())
+            out = Path(order["out"])
+            run_job(file, prepared(file, out), out, cache(), reporter)
+        case "inspect_teacher":
+            network = TypeAdapter(NetworkSpec).validate_python(order["network"])
+            facts = inspect_checkpoint(Path(order["file"]), network, order["filename"])
+            events.send("inspected", facts=facts)
+        case "inspect_dataset":
+            spec = DatasetSpec.model_validate(order["spec"])
+            files = {name: Path(path) for name, path in order["files"].items()}
+            limits = Limits(max_bytes=order["max_bytes"])
+            found = inspect_dataset(files, spec, Path(order["out"]), limits)
+            events.send("inspected", facts=found.model_dump(mode="json"))
+        case unknown:
+            raise ValueError(f"no such order: {unknown}")
+
+
+@contextlib.contextmanager
+def _telling(events: Events) -> Iterator[None]:
+    """Ends with exactly one of done, stopped and failed."""
+    try:
+        yield
+    except Stopped:
+        events.send("stopped")
+    except Refused as refused:
+        events.send("failed", problem=refused.as_problem())
+    except Exception as error:
+        traceback.print_exc()
+        problem = Refused(
+            500, "training_failed", "Internal server error", f"{type(error).__name__}: {error}"
+        )
+        events.send("failed", problem=problem.as_problem())
+    else:
+        events.send("done")
+
+
+def run_file(path: Path, out: Path) -> int:
+    """Trains from a job file with no service; 0 on success, 1 when it failed, 130 if stopped."""
+    out.mkdir(parents=True, exist_ok=True)
+    file = JobFile.model_validate_json(path.read_bytes())
+    reporter = ConsoleReporter(out)
+    began = time.monotonic()
+    try:
+        with reporter.bar:
+            run_job(file, prepared(file, out), out, cache(), reporter)
+    except Stopped:
+        print(f"stopped; the checkpoint is in {out}", file=sys.stderr)  # noqa: T201
+        return 130
+    except Refused as refused:
+        print(f"failed: {refused.as_problem()['detail']}", file=sys.stderr)  # noqa: T201
+        return 1
+    finally:
+        reporter.close()
+    print((out / "card.md").read_text())  # noqa: T201
+    print(f"{out}: {time.monotonic() - began:.1f} s")  # noqa: T201
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m workers.runner", description=__doc__)
+    parser.add_argument("job", nargs="?", type=Path, help="a job file (app/spec/jobfile.py)")
+    parser.add_argument("--out", type=Path, default=Path("run"), help="folder for the artifacts")
+    parser.add_argument("--standby", action="store_true", help="wait for an order (internal)")
+    arguments = parser.parse_args()
+    if arguments.standby:
+        return standby()
+    if arguments.job is None:
+        parser.error("a job file is needed")
+    return run_file(arguments.job, arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
