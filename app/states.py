@@ -1,10 +1,10 @@
 """Job states, the allowed transitions, and the one guarded UPDATE behind each of them.
 
-    queued -> running -> succeeded
-      |  ^      |  \\----> failed
-      |  |      +--> pausing -> paused -> queued
-      |  +------+
-      +-> cancelled <- cancelling <- running, pausing
+queued -> running -> succeeded
+  |  ^      |  \\----> failed
+  |  |      +--> pausing -> paused -> queued
+  |  +------+
+  +-> cancelled <- cancelling <- running, pausing
 """
 
 from enum import StrEnum
@@ -55,7 +55,7 @@ def transition(
     token: int | None = None,
     only_from: frozenset[State] | None = None,
     **values: Any,
-) -> ResultRow[Any] | None:
+) -> ResultRow[int, int, int] | None:
     """Moves a job to `to` if it may go there, and writes the audit row in the same transaction.
 
     `token` fences the write to one attempt; `values` are further columns to set. Returns the row's
@@ -74,6 +74,9 @@ def transition(
     )
     if token is not None:
         statement = statement.where(Job.token == token)
+    if to is State.RUNNING:
+        # A claim: what earlier attempts still write no longer counts.
+        statement = statement.values(token=Job.token + 1, attempt=Job.attempt + 1)
     if to in TERMINAL:
         statement = statement.values(finished_at=now(), lease_until=None)
     row = session.execute(statement, execution_options={"synchronize_session": False}).one_or_none()
