@@ -2,26 +2,18 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from app.spec.base import Spec
-from app.spec.methods import KD, Method, MethodSpec
+from app.spec.dataset import FileId, Name
+from app.spec.methods import KD, MethodSpec
 from app.spec.network import NetworkSpec
 from app.spec.training import Training
 
-
-def _no_nul(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must not contain NUL")
-    return text
-
-
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_no_nul)]
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
 LabelValue = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,63}$")]
 TeacherId = Annotated[str, Field(pattern=r"^tch_[A-Za-z0-9]{1,40}$")]
 DatasetId = Annotated[str, Field(pattern=r"^dst_[A-Za-z0-9]{1,40}$")]
-FileId = Annotated[str, Field(pattern=r"^file_[A-Za-z0-9]{1,40}$")]
 
 
 class Student(Spec):
@@ -85,11 +77,10 @@ class JobSpec(Spec):
 
     @model_validator(mode="after")
     def _teachers_fit_the_method(self) -> Self:
-        method: Method = self.method
-        fewest, most = method.teachers
+        most = self.method.teachers[1]
         if most is not None and len(self.teachers) > most:
             raise ValueError(
-                f"{method.name} takes {most or 'no'} teachers, {len(self.teachers)} given"  # type: ignore[attr-defined]
+                f"{self.method.name} takes {most or 'no'} teachers, {len(self.teachers)} given"
             )
         if len(set(self.teachers)) != len(self.teachers):
             raise ValueError("teachers names one twice")

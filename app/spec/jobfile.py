@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import Field
 
 from app.spec.base import Spec
-from app.spec.dataset import DatasetFacts, DatasetSpec, Preprocess
-from app.spec.job import DatasetId, FileId, JobSpec, TeacherId
+from app.spec.dataset import DatasetFacts, DatasetSpec, FileId, Preprocess
+from app.spec.job import DatasetId, JobSpec, TeacherId
 from app.spec.network import NetworkSpec
 
 

@@ -4,9 +4,9 @@ The union is the registry. `GET /methods` and the docs are made from it, and a t
 every member has a plan in `workers.methods`.
 """
 
-from typing import Annotated, ClassVar, Literal, get_args
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.spec.base import Spec
 from app.spec.schedules import Fraction, Temperature
@@ -63,6 +63,14 @@ class KD(Method):
     hard_weight: float | None = Field(default=None, ge=0, le=1000)
     """w_h when it should not come from alpha; given together with soft_weight."""
 
+    @model_validator(mode="after")
+    def _both_weights(self) -> Self:
+        if (self.soft_weight is None) != (self.hard_weight is None):
+            raise ValueError("give soft_weight and hard_weight together, or alpha alone")
+        if self.soft_weight == 0 == self.hard_weight:
+            raise ValueError("soft_weight and hard_weight cannot both be 0")
+        return self
+
     @property
     def needs_labels(self) -> bool:
         if self.hard_weight is not None:
@@ -73,9 +81,9 @@ class KD(Method):
 class Logits(Method):
     """Logit matching (Ba and Caruana 2014, arXiv 1312.6184).
 
-    loss = alpha * (1/2) sum over classes of (z_s - z_t)^2 + (1 - alpha) cross_entropy(z_s, y), both
-    logits zero-meaned per example. T^2 KL tends to 1/C of the first term as T grows (Hinton, Vinyals
-    and Dean 2015, section 2.1). Several teachers: the mean of their logits.
+    loss = alpha (1/2) sum over classes of (z_s - z_t)^2 + (1 - alpha) cross_entropy(z_s, y), both
+    logits zero-meaned per example. T^2 KL tends to 1/C of the first term as T grows (Hinton,
+    Vinyals and Dean 2015, section 2.1). Several teachers: the mean of their logits.
     """
 
     title: ClassVar[str] = "Logit matching"

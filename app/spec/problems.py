@@ -9,7 +9,7 @@ TITLES = {
 }
 
 
-class Refused(Exception):  # noqa: N818 - what happened, in the words of the docs
+class Refused(Exception):
     """A client's file, or the part of it at `pointer`, cannot be accepted.
 
     Readers and workers raise it; the API answers with it, or keeps it as a resource's `error`.

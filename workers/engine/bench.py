@@ -91,7 +91,9 @@ class Bench:
 
     def place(self, network: Preprocessed) -> Preprocessed:
         """On the device; convolutions in the memory layout that runs fastest."""
-        return network.to(self.arithmetic.device, memory_format=torch.channels_last)
+        network.to(self.arithmetic.device)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
     def freeze(self, network: nn.Module) -> nn.Module:
         """A teacher of any module: no gradients, and eval mode for good."""
@@ -172,7 +174,6 @@ class Bench:
         targets: Targets | None = None,
     ) -> Stage:
         """A stage that trains a student over the transfer set, with the job's own settings."""
-        extra = {"before_epoch": targets.prepare} if targets is not None else {}
         return Stage(
             name="/".join(part for part in (self.prefix, name) if part),
             trainee=student,
@@ -182,8 +183,8 @@ class Bench:
             index=index,
             select=self.select,
             after_step=lambda _clock: student.network.constrain(),
+            before_epoch=targets.prepare if targets is not None else lambda _epoch: None,
             evaluate=self.evaluator(student),
-            **extra,
         )
 
     def _teaching(self, done: int, examples: int) -> None:
@@ -192,7 +193,7 @@ class Bench:
         self.reporter.send("phase", phase=f"teaching ({done:,} of {examples:,} examples)")
 
 
-def load_teacher(file: TeacherFile, preprocess: dict[str, Any], identity: str) -> Preprocessed:
+def load_teacher(file: TeacherFile, preprocess: dict[str, Any]) -> Preprocessed:
     """A teacher's network with its own preprocessing, or else the data set's."""
     own = file.preprocess.model_dump() if file.preprocess else preprocess
     network = load_network(file.network, file.file)

@@ -48,11 +48,11 @@ def run_job(
     for identity in job.teachers:
         entry = file.teachers[identity]
         sha256 = entry.sha256 or str(file_facts(entry.file)["sha256"])
-        network = load_teacher(entry, preprocess, identity)
+        network = load_teacher(entry, preprocess)
         own = entry.preprocess.model_dump_json() if entry.preprocess else facts.sha256
         teachers.append(Teacher(network, f"{sha256}/{own}"))
 
-    student_file = job.student.file and file.files[job.student.file]
+    student_file = file.files[job.student.file] if job.student.file else None
     bench = Bench(
         job=job,
         data=data,
@@ -145,7 +145,7 @@ class Judge:
         logits = predict(trained.network, validation.inputs, exact)
         before = _by_class(self.answers(trained.network), classes)
         bias = best_bias(logits, validation.labels, classes)
-        apply_bias(trained.network.network.classifier, classes, bias)  # type: ignore[operator, union-attr, arg-type]
+        apply_bias(trained.network.network.classifier, classes, bias)
         after = _by_class(self.answers(trained.network), classes)
         return {
             "classes": list(classes),

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 
@@ -9,10 +10,10 @@ from app.spec.training import SGD, AdamW, OptimizerSpec, Schedule
 
 
 def make_optimizer(
-    spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter] | list[dict[str, object]]
+    spec: OptimizerSpec, parameters: Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 ) -> torch.optim.Optimizer:
     """A fused optimiser: one kernel for all parameters (Adam: ten times the default's speed)."""
-    groups = list(parameters)
+    groups: list[Any] = list(parameters)
     if isinstance(spec, SGD):
         return torch.optim.SGD(
             groups,

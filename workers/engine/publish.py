@@ -64,7 +64,9 @@ class Publisher:
 
 def card(report: dict[str, Any]) -> str:
     """A model card: the verdict first, then the table."""
-    rows = [("", "accuracy", "95 % interval", "errors", "NLL", "ECE", "parameters", "MFLOP", "ms")]
+    rows: list[tuple[str, ...]] = [
+        ("", "accuracy", "95 % interval", "errors", "NLL", "ECE", "parameters", "MFLOP", "ms")
+    ]
     for name in ("teacher", "student", "baseline"):
         side = report[name]
         if side is not None:

@@ -26,7 +26,7 @@ def best_bias(logits_NC: Tensor, labels_N: Tensor, classes: Sequence[int]) -> fl
     gaps, order = (best_out - best_in).sort()  # above the gap, the inside class wins
     gain = (class_in == labels_N).long() - (class_out == labels_N).long()
     right = (class_out == labels_N).sum() + gain[order].cumsum(dim=0)
-    # Step k lies between gap k and gap k + 1; equal gaps cannot be told apart, so they have no step.
+    # Step k lies between gap k and gap k + 1; between equal gaps there is none.
     ends = torch.cat([gaps[1:], gaps[-1:] + 2.0])
     right = right.masked_fill(ends - gaps < 1e-9, -1)
     middles = (gaps + ends) / 2

@@ -111,7 +111,7 @@ class Pair:
 def difference(pairs: Sequence[Pair]) -> dict[str, Any]:
     """student - baseline in accuracy. One or two pairs: of the first pair's runs, over examples.
     Three and more: of the method, over seeds (t interval)."""
-    per_seed = []
+    per_seed: list[dict[str, Any]] = []
     for pair in pairs:
         change, interval = statistics.paired_difference(pair.student.right, pair.baseline.right)
         per_seed.append(

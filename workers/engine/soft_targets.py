@@ -13,6 +13,7 @@ from workers.engine.device import Arithmetic
 from workers.engine.losses import wide
 from workers.engine.stages import Batch
 from workers.engine.transfer import Transfer
+from workers.networks.preprocess import Preprocessed
 
 PASS_BATCH = 512
 """Always the same, so that a result never depends on the job that first asked for it."""
@@ -22,7 +23,7 @@ PASS_BATCH = 512
 class Teacher:
     """A frozen network in eval mode, and the name of its content."""
 
-    network: nn.Module
+    network: Preprocessed
     identity: str
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +99,7 @@ class Stage:
     """Metrics on the validation split, by name; None is a stage without any."""
     deliver: Callable[[nn.Module], nn.Module] = _itself
     """From the trainee with its selected weights to what the stage hands on."""
-    parameter_groups: Callable[[], list[dict[str, object]]] | None = None
+    parameter_groups: Callable[[], list[dict[str, Any]]] | None = None
 
     @property
     def steps(self) -> int:

@@ -8,7 +8,7 @@ from workers.engine.stages import Plan
 
 
 @singledispatch
-def plan(method: Method, bench: Bench) -> Plan:
+def plan(method: Method, bench: Bench) -> Plan:  # noqa: ARG001
     """The stages that make one student. Each method's file registers its own."""
     raise TypeError(f"no plan is registered for {type(method).__name__}")
 

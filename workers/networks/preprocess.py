@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from workers.networks.base import Net
+
 
 class Preprocessed(nn.Module):
     """A network that takes raw batches: `(x * scale - mean) / std`, then the network.
@@ -18,12 +20,13 @@ class Preprocessed(nn.Module):
     for 2-D data. The factors are no part of the state: `.network.state_dict()` is the checkpoint.
     """
 
+    network: Net
     factor: Tensor
     shift: Tensor
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Net,
         scale: float = 1.0,
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
@@ -35,7 +38,7 @@ class Preprocessed(nn.Module):
             raise ValueError(f"{len(mean)} means do not go with {len(std)} standard deviations")
         means, stds = (torch.tensor(numbers, dtype=torch.float64) for numbers in (mean, std))
         self.network = network
-        self.takes_images: bool = getattr(network, "takes_images", True)
+        self.takes_images: bool = network.takes_images
         self.register_buffer("factor", (scale / stds).float(), persistent=False)
         self.register_buffer("shift", (-means / stds).float(), persistent=False)
 
