@@ -201,7 +201,8 @@ def _end_attempt(
         error = problem_document(
             500,
             "too_many_attempts",
-            f"{count} attempts ended without a new checkpoint. The last one: {reason}",
+            f"{count} attempts ended without a new checkpoint. The last one:"
+            f" {reason.splitlines()[0]}.",
         )
     ended = transition(
         session,

@@ -1,0 +1,114 @@
+"""Everything that one worker process holds, from its start to its end."""
+
+import logging
+import threading
+
+from celery import Celery
+from kombu.exceptions import ChannelError
+
+from app.db import Database
+from app.queue import LIGHT_QUEUE, Doorbell
+from app.settings import Settings
+from app.storage import open_storage
+from workers.inspection import Inspector
+from workers.ledger import Ledger
+from workers.processes import Spawner, Trainer, trainer_environment
+from workers.roster import Roster
+from workers.standby import Standby
+from workers.supervisor import Supervisor
+from workers.sweeper import Sweeper
+from workers.ticker import Ticker
+from workers.verdicts import Verdicts
+
+HELLO_S = 0.5
+"""Between two looks at the idle trainers."""
+
+log = logging.getLogger(__name__)
+
+
+class Host:
+    """Starts warming trainers when it is made, since that takes longest."""
+
+    def __init__(
+        self, settings: Settings, celery: Celery, *, worker: str, queues: set[str], slots: int
+    ) -> None:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        self._celery = celery
+        self.shutdown = threading.Event()
+        self.trains = queues != {LIGHT_QUEUE}
+        environment = trainer_environment(settings.home)
+        self._spawner = Spawner()
+        self._standby = Standby(
+            lambda: Trainer(self._spawner, environment), slots if self.trains else 1
+        )
+        self._standby.fill()
+
+        self._database = Database(settings.database)
+        self._doorbell = Doorbell(settings)
+        storage = open_storage(settings)
+        ledger = Ledger(
+            self._database, lease_s=settings.lease_s, max_attempts=settings.max_attempts
+        )
+        self.supervisor = Supervisor(
+            ledger=ledger,
+            storage=storage,
+            standby=self._standby,
+            doorbell=self._doorbell,
+            settings=settings,
+            worker=worker,
+            shutdown=self.shutdown,
+        )
+        self.inspector = Inspector(
+            verdicts=Verdicts(self._database),
+            storage=storage,
+            standby=self._standby,
+            settings=settings,
+            shutdown=self.shutdown,
+        )
+        self._roster = Roster(self._database, worker, ",".join(sorted(queues)))
+        self._tickers = [
+            Ticker("hello", HELLO_S, self._listen),
+            Ticker("heartbeat", min(settings.lease_s / 6, 10.0), self._roster.beat),
+        ]
+        if self.trains:
+            sweeper = Sweeper(
+                database=self._database,
+                ledger=ledger,
+                doorbell=self._doorbell,
+                waiting=self._waiting,
+                home=settings.home,
+            )
+            self._tickers.append(Ticker("sweep", settings.lease_s / 4, sweeper.sweep))
+
+    def open(self) -> None:
+        """Says that this worker is there."""
+        self._roster.join()
+        for ticker in self._tickers:
+            ticker.start()
+
+    def close(self) -> None:
+        """Once no task runs any more: leaves no process and no row behind."""
+        self.shutdown.set()
+        for ticker in self._tickers:
+            ticker.stop()
+        self._standby.close()
+        self._doorbell.close()
+        try:
+            self._roster.leave()
+        except Exception as error:
+            log.warning("could not sign off: %s", error)
+        self._database.close()
+        self._spawner.close()
+
+    def _listen(self) -> None:
+        if hello := self._standby.listen():
+            self._roster.describe(hello)
+
+    def _waiting(self, queue: str) -> int:
+        with self._celery.connection_for_read() as connection:
+            try:
+                return int(
+                    connection.default_channel.queue_declare(queue, passive=True).message_count
+                )
+            except ChannelError:  # no such queue: Redis forgets empty ones
+                return 0

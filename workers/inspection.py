@@ -1,0 +1,175 @@
+"""Checks uploaded checkpoints and data sets in a trainer process, which they may well kill."""
+
+import logging
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from app.errors import problem_document
+from app.settings import Settings
+from app.storage import Storage
+from app.tables import Dataset, Teacher
+from workers.obituary import Obituary, oom_kills
+from workers.processes import ProtocolError
+from workers.standby import Standby
+from workers.verdicts import Bytes, Verdicts
+
+LIMIT_S = 15 * 60.0
+"""The longest that an inspection may take."""
+
+log = logging.getLogger(__name__)
+
+
+class Rejected(Exception):
+    """The inspection found a problem, or died of one."""
+
+    def __init__(self, problem: dict[str, Any]) -> None:
+        super().__init__(problem["detail"])
+        self.problem = problem
+
+
+class Inspector:
+    """Answers the bell for teachers and datasets."""
+
+    def __init__(
+        self,
+        *,
+        verdicts: Verdicts,
+        storage: Storage,
+        standby: Standby,
+        settings: Settings,
+        shutdown: threading.Event,
+        limit_s: float = LIMIT_S,
+    ) -> None:
+        self._verdicts = verdicts
+        self._storage = storage
+        self._standby = standby
+        self._settings = settings
+        self._shutdown = shutdown
+        self._limit_s = limit_s
+        self._home = settings.home.absolute()
+        self._busy: set[str] = set()
+        self._lock = threading.Lock()
+
+    def teacher(self, teacher_id: str) -> None:
+        with self._once(teacher_id) as folder:
+            case = folder and self._verdicts.teacher(teacher_id)
+            if not folder or not case:
+                return
+            order = {
+                "order": "inspect_teacher",
+                "file": str(self._fetch(case.weights, folder)),
+                "filename": case.weights.filename,
+                "network": case.network,
+            }
+            self._settle(
+                Teacher,
+                teacher_id,
+                order,
+                lambda facts: self._verdicts.teacher_ready(teacher_id, facts, case.weights.sha256),
+            )
+
+    def dataset(self, dataset_id: str) -> None:
+        with self._once(dataset_id) as folder:
+            case = folder and self._verdicts.dataset(dataset_id)
+            if not folder or not case:
+                return
+            prepared = folder / "prepared"
+            order = {
+                "order": "inspect_dataset",
+                "files": {id_: str(self._fetch(file, folder)) for id_, file in case.files.items()},
+                "spec": case.spec,
+                "out": str(prepared),
+                "max_bytes": self._settings.max_dataset_bytes,
+            }
+
+            def ready(facts: dict[str, Any]) -> None:
+                sha256, size = self._storage.put_file(prepared)
+                self._verdicts.dataset_ready(dataset_id, facts, sha256, size)
+
+            self._settle(Dataset, dataset_id, order, ready)
+
+    def _settle(
+        self,
+        table: type[Teacher | Dataset],
+        resource_id: str,
+        order: dict[str, Any],
+        ready: Callable[[dict[str, Any]], None],
+    ) -> None:
+        try:
+            facts = self._ask(order)
+        except Rejected as rejected:
+            log.info("%s: rejected: %s", resource_id, rejected)
+            self._verdicts.reject(table, resource_id, rejected.problem)
+        else:
+            if facts is not None:
+                ready(facts)
+                log.info("%s: ready", resource_id)
+
+    def _ask(self, order: dict[str, Any]) -> dict[str, Any] | None:
+        """What the trainer found; None when this worker is told to stop. Raises Rejected."""
+        trainer = self._standby.take()
+        obituary, oom_before = Obituary(), oom_kills()
+        deadline = time.monotonic() + self._limit_s
+        try:
+            trainer.order(**order)
+            while not trainer.ended and not self._shutdown.is_set():
+                for event in trainer.events(0.5):
+                    match event["event"]:
+                        case "inspected":
+                            return dict(event["facts"])
+                        case "failed":
+                            raise Rejected(event["problem"])
+                if time.monotonic() > deadline:
+                    raise Rejected(
+                        problem_document(
+                            422, "inspection_timeout", f"Not checked within {self._limit_s:.0f} s."
+                        )
+                    )
+        except ProtocolError as error:
+            log.warning("an inspection talks nonsense: %s", error)
+        finally:
+            code = trainer.close()
+            self._standby.fill()
+        if self._shutdown.is_set():
+            return None
+        log.warning("an inspection died; its last words: %s", trainer.last_words)
+        raise Rejected(
+            problem_document(
+                413 if oom_kills() > oom_before else 422,
+                "inspection_died",
+                f"Checking the content ended early: {obituary.of(code)}.",
+            )
+        )
+
+    def _fetch(self, file: Bytes, folder: Path) -> Path:
+        """The file under a name that keeps its suffix, by which readers know formats."""
+        blob = self._storage.local_path(file.sha256, self._home / "blobs")
+        link = folder / f"{len(os.listdir(folder))}{file.suffix}"  # noqa: PTH208
+        link.symlink_to(blob)
+        return link
+
+    @contextmanager
+    def _once(self, resource_id: str) -> Iterator[Path | None]:
+        """A folder for the time being; None when another thread is at the same resource."""
+        with self._lock:
+            busy = resource_id in self._busy
+            self._busy.add(resource_id)
+        if busy:
+            yield None
+            return
+        runs = self._home / "runs"
+        runs.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{resource_id}-"))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            with self._lock:
+                self._busy.discard(resource_id)

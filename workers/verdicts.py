@@ -1,0 +1,125 @@
+"""The worker's verbs on teachers and datasets: what is to be inspected, and what was found.
+
+A verdict is written only while the resource is still `checking`, so that inspecting one twice is
+wasteful and nothing worse.
+"""
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from app.db import Database, now_plus
+from app.tables import Artifact, Dataset, File, Teacher
+from workers import shelf
+
+STUDENT = "student.safetensors"
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """An uploaded file: what it was called, and where its bytes are."""
+
+    filename: str
+    sha256: str
+
+    @property
+    def suffix(self) -> str:
+        """Of the client's name, if it is harmless: the name itself must never reach a path."""
+        suffix = PurePosixPath(self.filename).suffix.lower()
+        return suffix if suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) < 12 else ""
+
+
+@dataclass(frozen=True)
+class TeacherCase:
+    """A teacher to inspect."""
+
+    network: dict[str, Any]
+    weights: Bytes
+
+
+@dataclass(frozen=True)
+class DatasetCase:
+    """A dataset to inspect, with the files that its source names, by id."""
+
+    spec: dict[str, Any]
+    files: dict[str, Bytes]
+
+
+class Verdicts:
+    """Reads cases and writes what became of them."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def teacher(self, teacher_id: str) -> TeacherCase | None:
+        """None when it needs no inspection any more."""
+        with self.database.reading() as session:
+            teacher = session.get(Teacher, teacher_id)
+            if teacher is None or teacher.state != "checking":
+                return None
+            if teacher.file_id is not None:
+                return TeacherCase(teacher.network, _bytes(session, teacher.file_id))
+            sha256 = session.scalars(
+                select(Artifact.sha256).where(
+                    Artifact.job_id == teacher.job_id, Artifact.name == STUDENT
+                )
+            ).one()
+            return TeacherCase(teacher.network, Bytes(STUDENT, sha256))
+
+    def dataset(self, dataset_id: str) -> DatasetCase | None:
+        """None when it needs no inspection any more."""
+        with self.database.reading() as session:
+            dataset = session.get(Dataset, dataset_id)
+            if dataset is None or dataset.state != "checking":
+                return None
+            ids = _file_ids(dataset.spec["source"])
+            return DatasetCase(dataset.spec, {id_: _bytes(session, id_) for id_ in ids})
+
+    def teacher_ready(self, teacher_id: str, facts: dict[str, Any], sha256: str) -> None:
+        with self.database.transaction() as session:
+            _settle(session, Teacher, teacher_id, state="ready", facts=facts, sha256=sha256)
+
+    def dataset_ready(self, dataset_id: str, facts: dict[str, Any], sha256: str, size: int) -> None:
+        with self.database.transaction() as session:
+            shelf.put_blob(session, sha256, size)
+            _settle(session, Dataset, dataset_id, state="ready", facts=facts, sha256=sha256)
+
+    def reject(
+        self, table: type[Teacher | Dataset], resource_id: str, problem: dict[str, Any]
+    ) -> None:
+        with self.database.transaction() as session:
+            _settle(session, table, resource_id, state="rejected", error=problem)
+
+    def waiting(self, table: type[Teacher | Dataset], *, for_s: float) -> list[str]:
+        """The ids of resources that have been `checking` for longer than that."""
+        with self.database.reading() as session:
+            return list(
+                session.scalars(
+                    select(table.id)
+                    .where(table.state == "checking", table.created_at < now_plus(-for_s))
+                    .limit(1000)
+                )
+            )
+
+
+def _bytes(session: Session, file_id: str) -> Bytes:
+    file = session.get_one(File, file_id)
+    return Bytes(file.filename, file.sha256)
+
+
+def _file_ids(source: dict[str, Any]) -> list[str]:
+    splits = (source.get("files") or {}).values()
+    single = source.get("file")
+    return [*([single] if single else []), *(file_id for split in splits for file_id in split)]
+
+
+def _settle(
+    session: Session, table: type[Teacher | Dataset], resource_id: str, **values: Any
+) -> None:
+    session.execute(
+        update(table).where(table.id == resource_id, table.state == "checking").values(**values),
+        execution_options={"synchronize_session": False},
+    )
