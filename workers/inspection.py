@@ -83,7 +83,10 @@ class Inspector:
             prepared = folder / "prepared"
             order = {
                 "order": "inspect_dataset",
-                "files": {id_: str(self._fetch(file, folder)) for id_, file in case.files.items()},
+                "files": {
+                    split: [str(self._fetch(file, folder)) for file in files]
+                    for split, files in case.files.items()
+                },
                 "spec": case.spec,
                 "out": str(prepared),
                 "max_bytes": self._settings.max_dataset_bytes,

@@ -42,10 +42,10 @@ class TeacherCase:
 
 @dataclass(frozen=True)
 class DatasetCase:
-    """A dataset to inspect, with the files that its source names, by id."""
+    """A dataset to inspect; its files by split, or under `all`."""
 
     spec: dict[str, Any]
-    files: dict[str, Bytes]
+    files: dict[str, list[Bytes]]
 
 
 class Verdicts:
@@ -75,8 +75,11 @@ class Verdicts:
             dataset = session.get(Dataset, dataset_id)
             if dataset is None or dataset.state != "checking":
                 return None
-            ids = _file_ids(dataset.spec["source"])
-            return DatasetCase(dataset.spec, {id_: _bytes(session, id_) for id_ in ids})
+            files = {
+                split: [_bytes(session, file_id) for file_id in ids]
+                for split, ids in _file_ids(dataset.spec["source"]).items()
+            }
+            return DatasetCase(dataset.spec, files)
 
     def teacher_ready(self, teacher_id: str, facts: dict[str, Any], sha256: str) -> None:
         with self.database.transaction() as session:
@@ -110,10 +113,11 @@ def _bytes(session: Session, file_id: str) -> Bytes:
     return Bytes(file.filename, file.sha256)
 
 
-def _file_ids(source: dict[str, Any]) -> list[str]:
-    splits = (source.get("files") or {}).values()
-    single = source.get("file")
-    return [*([single] if single else []), *(file_id for split in splits for file_id in split)]
+def _file_ids(source: dict[str, Any]) -> dict[str, list[str]]:
+    """The files that a dataset's source names."""
+    if source.get("file"):
+        return {"all": [source["file"]]}
+    return {split: ids for split, ids in (source.get("files") or {}).items() if ids}
 
 
 def _settle(

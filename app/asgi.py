@@ -1,0 +1,45 @@
+"""The API as a process: `python -m app.asgi`."""
+
+import os
+import socket
+
+import uvicorn
+
+from app.settings import get_settings
+
+LISTEN_FD = "STILLHOUSE_LISTEN_FD"
+"""A socket that is already listening, handed down by whoever restarts this process: clients that
+come meanwhile wait in its queue."""
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT."""
+    settings = get_settings()
+    config = uvicorn.Config(
+        "app.main:create_app",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        # Longer than a polling client's pause, so that it keeps its connection.
+        timeout_keep_alive=30,
+        # Downloads may finish; a client that hangs must not hold the process.
+        timeout_graceful_shutdown=5,
+        backlog=2048,
+        # The service's own middleware logs requests, with their ids.
+        access_log=False,
+        log_level="info",
+        server_header=False,
+        # Forwarded addresses would be believed from anybody.
+        proxy_headers=False,
+    )
+    server = uvicorn.Server(config)
+    inherited = os.environ.get(LISTEN_FD)
+    server.run(sockets=[socket.socket(fileno=int(inherited))] if inherited else None)
+
+
+if __name__ == "__main__":
+    main()
