@@ -72,7 +72,7 @@ class Inspector:
                 Teacher,
                 teacher_id,
                 order,
-                lambda facts: self._verdicts.teacher_ready(teacher_id, facts, case.weights.sha256),
+                lambda facts: self._verdicts.teacher_ready(teacher_id, facts),
             )
 
     def dataset(self, dataset_id: str) -> None:

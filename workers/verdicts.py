@@ -12,10 +12,8 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app.db import Database, now_plus
-from app.tables import Artifact, Dataset, File, Teacher
+from app.tables import Dataset, File, Teacher
 from workers import shelf
-
-STUDENT = "student.safetensors"
 
 
 @dataclass(frozen=True)
@@ -60,14 +58,10 @@ class Verdicts:
             teacher = session.get(Teacher, teacher_id)
             if teacher is None or teacher.state != "checking":
                 return None
-            if teacher.file_id is not None:
-                return TeacherCase(teacher.network, _bytes(session, teacher.file_id))
-            sha256 = session.scalars(
-                select(Artifact.sha256).where(
-                    Artifact.job_id == teacher.job_id, Artifact.name == STUDENT
-                )
-            ).one()
-            return TeacherCase(teacher.network, Bytes(STUDENT, sha256))
+            file = session.get(File, teacher.file_id) if teacher.file_id else None
+            # A student of ours has a name that says what it is; so must a client's file.
+            filename = "student.safetensors" if file is None else file.filename
+            return TeacherCase(teacher.network, Bytes(filename, teacher.sha256 or ""))
 
     def dataset(self, dataset_id: str) -> DatasetCase | None:
         """None when it needs no inspection any more."""
@@ -81,9 +75,9 @@ class Verdicts:
             }
             return DatasetCase(dataset.spec, files)
 
-    def teacher_ready(self, teacher_id: str, facts: dict[str, Any], sha256: str) -> None:
+    def teacher_ready(self, teacher_id: str, facts: dict[str, Any]) -> None:
         with self.database.transaction() as session:
-            _settle(session, Teacher, teacher_id, state="ready", facts=facts, sha256=sha256)
+            _settle(session, Teacher, teacher_id, state="ready", facts=facts)
 
     def dataset_ready(self, dataset_id: str, facts: dict[str, Any], sha256: str, size: int) -> None:
         with self.database.transaction() as session:
