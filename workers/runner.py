@@ -20,12 +20,13 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from app.spec.dataset import DatasetSpec
+from app.spec.dataset import SPLITS, DatasetSpec, FileSource
 from app.spec.jobfile import JobFile, PreparedFile
 from app.spec.network import NetworkSpec
 from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint, inspect_dataset
 from workers.data.raw import Limits
+from workers.data.readers import Files
 from workers.engine.cache import Cache
 from workers.engine.device import measure_gflops, memory_bytes, pick_device
 from workers.engine.job import run_job
@@ -112,8 +113,22 @@ def prepared(file: JobFile, out: Path) -> PreparedFile:
     dataset = file.datasets[file.job.dataset]
     if isinstance(dataset, PreparedFile):
         return dataset
-    facts = inspect_dataset(file.files, dataset, out / "dataset.safetensors", Limits())
+    facts = inspect_dataset(_sources(file, dataset), dataset, out / "dataset.safetensors", Limits())
     return PreparedFile(file=out / "dataset.safetensors", facts=facts)
+
+
+def _sources(file: JobFile, dataset: DatasetSpec) -> Files | None:
+    """Where the files of a data set's source lie on disk."""
+    source = dataset.source
+    if not isinstance(source, FileSource):
+        return None
+    if source.file is not None:
+        return file.files[source.file]
+    assert source.files is not None  # noqa: S101  (the specification holds it to one of the two)
+    return {
+        split: [file.files[identity] for identity in getattr(source.files, split)]
+        for split in SPLITS
+    }
 
 
 def warm_up() -> None:
@@ -159,12 +174,20 @@ def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None
             events.send("inspected", facts=facts)
         case "inspect_dataset":
             spec = DatasetSpec.model_validate(order["spec"])
-            files = {name: Path(path) for name, path in order["files"].items()}
             limits = Limits(max_bytes=order["max_bytes"])
-            found = inspect_dataset(files, spec, Path(order["out"]), limits)
+            found = inspect_dataset(_files(order["files"]), spec, Path(order["out"]), limits)
             events.send("inspected", facts=found.model_dump(mode="json"))
         case unknown:
             raise ValueError(f"no such order: {unknown}")
+
+
+def _files(by_split: dict[Any, list[str]]) -> Files | None:
+    """An order's files: those of each split, one for everything under "all", or none."""
+    if not by_split:
+        return None
+    if "all" in by_split:
+        return Path(by_split["all"][0])
+    return {split: [Path(path) for path in paths] for split, paths in by_split.items()}
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The bench: what a plan may use."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +35,21 @@ class Resident:
     labels: Tensor | None
     recorded: Tensor | None
     """Teacher logits that came with the data set, N x C."""
+
+
+class Teaching:
+    """Says how far a pass of the teachers is, a few times a second, and ends it when asked to."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.last = 0.0
+
+    def __call__(self, done: int, examples: int) -> None:
+        if self.reporter.stopping:
+            raise Stopped
+        if time.monotonic() - self.last > 0.25:
+            self.last = time.monotonic()
+            self.reporter.send("phase", phase=f"teaching ({done:,} of {examples:,} examples)")
 
 
 class Data:
@@ -121,7 +137,7 @@ class Bench:
             "view_seed": self.training.view_seed if self.training.augment else 0,
         }
         return SoftTargets(
-            self.teachers, transfer, view, self.cache, self.arithmetic, self._teaching
+            self.teachers, transfer, view, self.cache, self.arithmetic, Teaching(self.reporter)
         )
 
     def teacher_classes(self, split: str) -> Tensor | None:
@@ -186,11 +202,6 @@ class Bench:
             before_epoch=targets.prepare if targets is not None else lambda _epoch: None,
             evaluate=self.evaluator(student),
         )
-
-    def _teaching(self, done: int, examples: int) -> None:
-        if self.reporter.stopping:
-            raise Stopped
-        self.reporter.send("phase", phase=f"teaching ({done:,} of {examples:,} examples)")
 
 
 def load_teacher(file: TeacherFile, preprocess: dict[str, Any]) -> Preprocessed:

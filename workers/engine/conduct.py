@@ -108,6 +108,24 @@ class Conductor:
         """Steps of the whole job, taking the stages to come to be as long as this one."""
         return self.offset + stage.steps * (self.run.stages - self.number)
 
+    def skip(self, steps: int, epochs: int) -> None:
+        """Counts a stage whose result was known already."""
+        self.number += 1
+        self.offset += steps
+        total = self.offset + steps * (self.run.stages - self.number)
+        self.run.reporter.send(
+            "progress",
+            stage=self.number,
+            stages=self.run.stages,
+            epoch=float(epochs),
+            epochs=epochs,
+            step=self.offset,
+            steps=total,
+            fraction=round(self.offset / total, 6),
+            samples_per_s=0.0,
+            eta_s=None,
+        )
+
     def _deliver(self, stage: Stage) -> None:
         path = self.run.out / f"stage-{self.number}.safetensors"
         _save_deliverable(stage.trainee, path, self.last)
@@ -174,8 +192,7 @@ class _Baselines:
                 ],
             )
         steps = self.bench.stage(student, _no_objective, self.bench.transfer()).steps
-        self.conductor.number += 1
-        self.conductor.offset += steps
+        self.conductor.skip(steps, self.bench.job.training.epochs)
         return Trained(self.seed, student, outcome.best_epoch, 0.0)
 
     def train(self) -> Trained:

@@ -109,6 +109,11 @@ def train(
             stage.before_epoch(epoch)
             order = stage.transfer.order(run.seed, stage.index, epoch)
             for batch_number in range(position.step % per_epoch, per_epoch):
+                # Before a step, so that an epoch's evaluation is never skipped on resume.
+                if run.reporter.stopping:
+                    raise Stopped
+                if pace.checkpoint_due():
+                    save()
                 clock = Clock(
                     run.seed, stage.index, position.step, stage.steps, per_epoch, training.epochs
                 )
@@ -138,10 +143,6 @@ def train(
                     means = {f"train/{name}": mean for name, mean in meter.flush().items()}
                     pace.points(position.step, means | {"train/lr": rate} | pace.speed())
                 pace.tick(position.step, len(index))
-                if run.reporter.stopping:
-                    raise Stopped
-                if pace.checkpoint_due():
-                    save()
 
             if stage.evaluate and _evaluates(epoch, training.epochs, training.eval_every):
                 metrics = stage.evaluate()

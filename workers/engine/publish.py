@@ -88,7 +88,7 @@ def card(report: dict[str, Any]) -> str:
 
 
 def _cells(side: dict[str, Any]) -> tuple[str, ...]:
-    def cell(key: str, pattern: str, scale: float = 1.0) -> str:
+    def cell(key: str, pattern: str, scale: float = 1) -> str:
         return pattern.format(side[key] * scale) if side.get(key) is not None else "-"
 
     interval = side.get("interval")

@@ -25,11 +25,13 @@ def best_bias(logits_NC: Tensor, labels_N: Tensor, classes: Sequence[int]) -> fl
     best_out, class_out = logits.masked_fill(inside, -torch.inf).max(dim=1)
     gaps, order = (best_out - best_in).sort()  # above the gap, the inside class wins
     gain = (class_in == labels_N).long() - (class_out == labels_N).long()
-    right = (class_out == labels_N).sum() + gain[order].cumsum(dim=0)
-    # Step k lies between gap k and gap k + 1; between equal gaps there is none.
-    ends = torch.cat([gaps[1:], gaps[-1:] + 2.0])
-    right = right.masked_fill(ends - gaps < 1e-9, -1)
-    middles = (gaps + ends) / 2
+    never = (class_out == labels_N).sum()[None]
+    right = torch.cat([never, never + gain[order].cumsum(dim=0)])
+    # Step k lies between gap k - 1 and gap k; between equal gaps there is none.
+    starts = torch.cat([gaps[:1] - 2.0, gaps])
+    ends = torch.cat([gaps, gaps[-1:] + 2.0])
+    right = right.masked_fill(ends - starts < 1e-9, -1)
+    middles = (starts + ends) / 2
     unchanged = int(
         (torch.where(gaps < 0, class_in[order], class_out[order]) == labels_N[order]).sum()
     )

@@ -1,0 +1,217 @@
+"""What the engine promises, on small real jobs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file
+
+from app.spec.dataset import DatasetSpec
+from app.spec.jobfile import PreparedFile
+from app.spec.methods import METHODS
+from app.spec.problems import Refused
+from tests.engine.conftest import TEACHER, Recorder, job_file
+from workers.data.inspect import inspect_dataset
+from workers.data.prepared import Prepared
+from workers.engine.cache import Cache
+from workers.engine.job import run_job
+from workers.methods import plan
+
+
+def report(out: Path) -> dict:
+    return json.loads((out / "report.json").read_text())
+
+
+def test_every_method_has_a_plan() -> None:
+    for member in METHODS.values():
+        assert plan.dispatch(member) is not plan.dispatch(object), member.__name__
+
+
+def test_a_numpy_reader_reproduces_the_reported_accuracy(run, digits) -> None:
+    out, _ = run(epochs=6)
+    told = report(out)
+    network = json.loads((out / "network.json").read_text())
+    weights = load_file(out / "student.safetensors")
+    test = Prepared.open(digits.file).split("test")
+    pre = network["preprocess"]
+    x = (test.x.numpy().astype(np.float32) * pre["scale"] - pre["mean"][0]) / pre["std"][0]
+    x = x.reshape(len(x), -1)
+    for layer in range(len(network["hidden"]) + 1):
+        x = x @ weights[f"layers.{layer}.weight"].T + weights[f"layers.{layer}.bias"]
+        if layer < len(network["hidden"]):
+            x = np.maximum(x, 0)
+    accuracy = float((x.argmax(1) == test.y.numpy()).mean())
+    assert accuracy == told["student"]["accuracy"] > 0.5
+    predictions = pq.read_table(out / "predictions.parquet").to_pydict()
+    assert predictions["student"] == x.argmax(1).tolist()
+    assert set(predictions) == {"label", "teacher", "student", "baseline"}
+
+
+def test_report_counts_agree_with_the_predictions(run) -> None:
+    out, _ = run(epochs=4)
+    told = report(out)
+    rows = pq.read_table(out / "predictions.parquet").to_pydict()
+    for side in ("teacher", "student", "baseline"):
+        errors = sum(a != b for a, b in zip(rows[side], rows["label"], strict=True))
+        assert told[side]["errors"] == errors
+        low, high = told[side]["interval"]
+        assert low < told[side]["accuracy"] < high
+        assert sum(row["errors"] for row in told[side]["per_class"]) == errors
+    gap = told["student"]["accuracy"] - told["baseline"]["accuracy"]
+    assert told["difference"]["accuracy"] == pytest.approx(gap)
+    assert told["verdict"] in ("helped", "hurt", "not distinguishable")
+    agreement = np.mean(np.array(rows["student"]) == np.array(rows["teacher"]))
+    assert told["student"]["agreement"] == pytest.approx(agreement)
+
+
+def test_teachers_pass_once_and_later_jobs_not_at_all(run) -> None:
+    _, first = run("a")
+    _, second = run("b", method={"name": "kd", "temperature": 9.0}, training={"seed": 4})
+    assert any(e["phase"].startswith("teaching") for e in first.all("phase"))
+    assert not any(e["phase"].startswith("teaching") for e in second.all("phase"))
+
+
+def test_a_result_does_not_depend_on_the_cache(run) -> None:
+    shifted = {"augment": [{"name": "shift", "pixels": 1}]}
+    cold, _ = run("cold", training=shifted, baseline=None)
+    warm, _ = run("warm", training=shifted, baseline=None)
+    assert (cold / "student.safetensors").read_bytes() == (
+        warm / "student.safetensors"
+    ).read_bytes()
+
+
+def test_baseline_shares_everything_with_the_student_but_the_teacher(run) -> None:
+    """With no weight on the teacher, student and baseline are the same network."""
+    out, events = run(method={"name": "kd", "alpha": 0.0}, epochs=4)
+    rows = pq.read_table(out / "predictions.parquet").to_pydict()
+    assert rows["student"] == rows["baseline"]
+    assert report(out)["difference"]["accuracy"] == 0
+    offset = len(events.curve("train/loss")) and max(events.curve("train/loss"))
+    student = events.curve("train/hard_loss")
+    baseline = events.curve("baseline/0/train/hard_loss")
+    assert {s + offset: v for s, v in student.items()} == baseline
+
+
+def test_a_known_baseline_is_not_trained_again(run) -> None:
+    first, one = run("a")
+    second, two = run("b", method={"name": "kd", "temperature": 2.0})
+    assert report(first)["baseline"]["errors"] == report(second)["baseline"]["errors"]
+    assert len(one.all("deliverable")) == 2
+    assert len(two.all("deliverable")) == 1
+    assert one.curve("baseline/0/train/loss") == two.curve("baseline/0/train/loss")
+    assert two.all("progress")[-1]["fraction"] == 1
+
+
+def test_soft_and_hard_terms_make_the_logged_loss(run) -> None:
+    _, events = run(method={"name": "kd", "temperature": 3.0, "alpha": 0.7})
+    soft, hard = events.curve("train/soft_loss"), events.curve("train/hard_loss")
+    for step, loss in events.curve("train/loss").items():
+        assert loss == pytest.approx(0.7 * 9 * soft[step] + 0.3 * hard[step], rel=1e-4)
+
+
+def test_an_unlabelled_transfer_set(teacher_file, tmp_path) -> None:
+    spec = DatasetSpec.model_validate(
+        {"name": "bare", "source": {"kind": "builtin", "name": "digits"}, "label": None}
+    )
+    path = tmp_path / "bare.safetensors"
+    bare = PreparedFile(file=path, facts=inspect_dataset(None, spec, path))
+    assert bare.facts.labelled is False
+    job = job_file(bare, [teacher_file], method={"name": "kd", "alpha": 1.0}, epochs=10)
+    recorder = Recorder()
+    run_job(job, bare, tmp_path, Cache(tmp_path / "cache", 10**9), recorder)
+    told = report(tmp_path)
+    assert told["verdict"] == "no baseline"
+    assert "no labels" in told["reason"]
+    assert told["student"]["agreement"] > 0.8
+    assert recorder.curve("validation/agreement")
+    assert not recorder.curve("train/hard_loss")
+
+
+def test_an_ensemble_teaches_by_its_mean_probability(run, teacher_file, untrained) -> None:
+    out, _ = run(teachers=[teacher_file, untrained], epochs=2)
+    alone, _ = run("alone", teachers=[teacher_file], epochs=2)
+    assert report(out)["teacher"]["parameters"] == 2 * report(alone)["teacher"]["parameters"]
+    assert report(out)["teacher"]["nll"] != report(alone)["teacher"]["nll"]
+    assert (out / "student.safetensors").read_bytes() != (
+        alone / "student.safetensors"
+    ).read_bytes()
+
+
+def test_excluded_classes_are_unseen_and_then_repaired(run, digits) -> None:
+    out, _ = run(
+        method={"name": "kd", "temperature": 8.0, "alpha": 1.0},
+        transfer={"exclude_classes": [3]},
+        epochs=25,
+    )
+    repair = report(out)["bias_repair"]
+    assert repair["classes"] == [3]
+    assert repair["before"]["errors_on_excluded"] > repair["after"]["errors_on_excluded"]
+    assert repair["after"]["errors"] <= repair["before"]["errors"]
+    assert report(out)["student"]["errors"] == repair["after"]["errors"]
+    assert repair["bias"] > 0
+
+
+def test_a_fraction_of_the_transfer_set(run) -> None:
+    _, events = run(transfer={"fraction": 0.1}, training={"batch_size": 13})
+    progress = events.all("progress")[-1]
+    assert progress["steps"] == 2 * 3 * 10  # 129 of 1,294 examples in 10 batches, twice 3 epochs
+
+
+def test_steps_never_start_again(run) -> None:
+    _, events = run(epochs=2)
+    student, baseline = events.curve("train/loss"), events.curve("baseline/0/train/loss")
+    assert max(student) < min(baseline)
+    fractions = [e["fraction"] for e in events.all("progress")]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+def test_divergence_fails_with_a_problem_and_keeps_the_last_good_weights(run) -> None:
+    recorder = Recorder()
+    with pytest.raises(Refused, match="training_diverged"):
+        run(
+            recorder=recorder,
+            epochs=40,
+            # A quadratic loss of a linear network explodes once the rate passes its curvature.
+            student={**TEACHER, "hidden": []},
+            method={"name": "logits"},
+            training={
+                "optimizer": {"name": "sgd", "lr": 20.0, "momentum": 0.0},
+                "schedule": {"name": "constant", "warmup_epochs": 2000},
+            },
+        )
+    kept = recorder.all("checkpoint")[-1]
+    for name, values in load_file(kept["file"]).items():
+        if name.startswith("trainee."):
+            assert np.isfinite(values).all(), name
+
+
+def test_max_norm_bounds_every_hidden_unit(digits, tmp_path) -> None:
+    bounded = {**TEACHER, "max_norm": 0.7}
+    job = job_file(digits, None, student=bounded, method={"name": "supervised"}, epochs=3)
+    run_job(job, digits, tmp_path, Cache(tmp_path / "cache", 10**9), Recorder())
+    norms = np.linalg.norm(load_file(tmp_path / "student.safetensors")["layers.0.weight"], axis=1)
+    assert norms.max() <= 0.7 + 1e-5
+    assert norms.max() > 0.69
+
+
+def test_a_failing_baseline_never_fails_the_job(run, monkeypatch) -> None:
+    from workers.engine import conduct
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("no baseline today")
+
+    monkeypatch.setattr(conduct._Baselines, "recall", broken)
+    out, _ = run()
+    told = report(out)
+    assert told["verdict"] == "no baseline"
+    assert "no baseline today" in told["reason"]
+    assert (out / "student.safetensors").exists()
+
+
+def test_teacher_weights_and_mode_are_untouched(run, teacher_file) -> None:
+    before = teacher_file.read_bytes()
+    run(epochs=1)
+    assert teacher_file.read_bytes() == before

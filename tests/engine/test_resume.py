@@ -1,0 +1,68 @@
+"""A run that is stopped at any step and resumed ends byte for byte like an undisturbed one."""
+
+import pytest
+
+from app.spec.jobfile import Checkpoint, Deliverable
+from tests.engine.conftest import Recorder
+from workers.engine.reporter import Stopped
+
+
+def resumed(run, stops: list[int], **fields):
+    """Runs a job, stopping it after so many further steps each time; (folder, all events)."""
+    events = []
+    update = {}
+    for number, stop in enumerate([*stops, None]):
+        recorder = Recorder(stop)
+        try:
+            out, _ = run(f"part{number}", recorder=recorder, update=update, **fields)
+        except Stopped:
+            assert stop is not None
+        events += recorder.events
+        deliverables = [fields_ for name, fields_ in events if name == "deliverable"]
+        checkpoints = [fields_ for name, fields_ in events if name == "checkpoint"]
+        update = {
+            "deliverables": tuple(
+                Deliverable(stage=d["stage"], file=d["file"], sha256=d["sha256"])
+                for d in deliverables
+            ),
+            "checkpoint": Checkpoint(file=checkpoints[-1]["file"], sha256=checkpoints[-1]["sha256"])
+            if checkpoints
+            else None,
+        }
+    whole = Recorder()
+    whole.events = events
+    return out, whole
+
+
+VARIANTS = {
+    "kd": {},
+    "logits": {"method": {"name": "logits", "alpha": 0.5}},
+    "supervised": {"method": {"name": "supervised", "label_smoothing": 0.1}, "teachers": []},
+    "kd shifted, cosine temperature": {
+        "method": {"name": "kd", "temperature": {"start": 8, "end": 1, "shape": "cosine"}},
+        "training": {"augment": [{"name": "shift", "pixels": 1}]},
+    },
+    "sgd, step schedule, clipped": {
+        "training": {
+            "optimizer": {"name": "sgd", "lr": 0.1, "nesterov": True, "weight_decay": 1e-4},
+            "schedule": {"name": "step", "milestones": [1, 2], "warmup_epochs": 0.5},
+            "clip_norm": 1.0,
+        }
+    },
+    "bf16": {"training": {"precision": "bf16"}},
+    "three seeds": {"baseline": {"seeds": 3}, "epochs": 1},
+}
+
+
+@pytest.mark.parametrize("stops", [[1], [21], [30, 7], [22, 22, 22]], ids=str)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_resumed_run_ends_with_the_same_bytes(run, variant, stops) -> None:
+    fields = {"epochs": 3, **VARIANTS[variant]}
+    plain, plain_events = run("plain", cache="one", **fields)
+    again, events = resumed(run, stops, cache="two", **fields)
+    for name in ("student.safetensors", "predictions.parquet", "network.json"):
+        assert (plain / name).read_bytes() == (again / name).read_bytes()
+    # Metrics are upserts on (key, step): the resumed run's curves must be the same ones.
+    keys = {p[0] for f in plain_events.all("metrics") for p in f["points"]}
+    for key in keys - {k for k in keys if k.endswith("samples_per_s")}:
+        assert events.curve(key) == plain_events.curve(key), key
