@@ -90,6 +90,13 @@ class Unavailable(Problem):
     status = 503
 
 
+def unprocessable(pointer: str, code: str, detail: str) -> Unprocessable:
+    """One thing wrong at one place of the body."""
+    return Unprocessable(
+        code, detail, errors=[{"pointer": pointer, "code": code, "detail": detail}]
+    )
+
+
 def problem_document(
     status: int,
     code: str,

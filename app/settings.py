@@ -1,10 +1,11 @@
 """The only reader of the environment: every setting of the service and its workers."""
 
+import os
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -29,6 +30,10 @@ class Settings(BaseSettings):
     """s3://, gs://, az:// or file://; empty is a directory under home."""
     data: Path | None = None
     """Where benchmarks and tests find data sets."""
+
+    secret: SecretStr | None = None
+    """Signs cursors; empty keeps a random one under home. API processes with homes of their own
+    must share it."""
 
     workers: int = Field(default=1, ge=1, le=64)
     """Trainings that one worker runs side by side: as many as it has accelerators."""
@@ -63,6 +68,13 @@ class Settings(BaseSettings):
             if self.database_url.startswith(prefix):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(prefix)
         return self.database_url
+
+    @cached_property
+    def memory_budget(self) -> int:
+        """Bytes that one training may take, as far as this process can tell."""
+        if self.memory_budget_bytes is not None:
+            return self.memory_budget_bytes
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
     @cached_property
     def broker(self) -> str:

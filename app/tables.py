@@ -14,12 +14,13 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from app.db import UTCDateTime, now
 
-Json = JSON().with_variant(JSONB(), "postgresql")
+# Never JSONB: nothing searches inside, and clients get their fields back in the order they sent.
+# A missing document is SQL's NULL, not the JSON value null.
+Json = JSON(none_as_null=True)
 
 
 class Row(DeclarativeBase):
@@ -73,6 +74,7 @@ class Teacher(Row):
     """A checkpoint with its network: checking, then ready or rejected."""
 
     __tablename__ = "teachers"
+    __table_args__ = (Index(None, "created_at", "id"),)
 
     id: Mapped[str] = _id()
     name: Mapped[str]
@@ -93,6 +95,7 @@ class Dataset(Row):
     """Examples in their prepared form: checking, then ready or rejected."""
 
     __tablename__ = "datasets"
+    __table_args__ = (Index(None, "created_at", "id"),)
 
     id: Mapped[str] = _id()
     name: Mapped[str]
@@ -110,6 +113,7 @@ class Job(Row):
 
     __tablename__ = "jobs"
     __table_args__ = (
+        Index(None, "created_at", "id"),
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_lease_until", "lease_until"),
     )
@@ -146,9 +150,7 @@ class JobLabel(Row):
     __tablename__ = "job_labels"
     __table_args__ = (Index("ix_job_labels_key_value", "key", "value", "job_id"),)
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     key: Mapped[str] = mapped_column(String(63), primary_key=True)
     value: Mapped[str] = mapped_column(String(63))
 
@@ -158,9 +160,7 @@ class JobEvent(Row):
 
     __tablename__ = "job_events"
 
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
-    )
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     seq: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     at: Mapped[datetime] = _created()
     from_state: Mapped[str | None] = mapped_column(String(16))
@@ -175,9 +175,7 @@ class MetricSeries(Row):
     __tablename__ = "metric_series"
     __table_args__ = (UniqueConstraint("job_id", "key"),)
 
-    id: Mapped[int] = mapped_column(
-        BigInteger().with_variant(Integer, "sqlite"), primary_key=True
-    )
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     key: Mapped[str] = mapped_column(String(200))
 

@@ -1,0 +1,1 @@
+"""Artifacts: students, reports and whatever else jobs made."""

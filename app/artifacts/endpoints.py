@@ -1,0 +1,153 @@
+"""GET /jobs/{id}/artifacts, /artifacts/{name}, /student, /report."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from app.artifacts import repository
+from app.artifacts.schemas import ArtifactOut, ArtifactsOut
+from app.dependencies import DatabaseDep, StorageDep
+from app.errors import Conflict, NotFound
+from app.http.blobs import blob_response
+from app.http.parsing import StrictRoute
+from app.http.problems import problems
+from app.jobs import repository as jobs
+from app.jobs.endpoints import JobId, not_found
+from app.states import TERMINAL, State
+from app.storage import Storage
+from app.tables import Artifact, Job
+
+router = APIRouter(tags=["artifacts"], route_class=StrictRoute)
+
+Name = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=-]*(/[A-Za-z0-9][A-Za-z0-9_.=-]*)*$")]
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The bytes.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+MEDIA_TYPES = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
+
+
+@router.get(
+    "/jobs/{job_id}/artifacts",
+    operation_id="list_artifacts",
+    summary="List what a job made",
+    responses=problems(404),
+)
+def list_artifacts(job_id: JobId, database: DatabaseDep) -> ArtifactsOut:
+    with database.reading() as session:
+        _job(session, job_id)
+        rows = repository.of_job(session, job_id)
+        return ArtifactsOut(data=[ArtifactOut.of(row) for row in rows])
+
+
+@router.head("/jobs/{job_id}/artifacts/{name:path}", include_in_schema=False)
+@router.get(
+    "/jobs/{job_id}/artifacts/{name:path}",
+    operation_id="get_artifact",
+    summary="Download an artifact",
+    response_class=Response,
+    responses={**BYTES, **problems(404, 416)},
+)
+def get_artifact(
+    job_id: JobId, name: Name, request: Request, database: DatabaseDep, storage: StorageDep
+) -> Response:
+    """Takes Range, If-Range and If-None-Match; the ETag is the SHA-256."""
+    with database.reading() as session:
+        _job(session, job_id)
+        artifact = repository.named(session, job_id, name)
+    if artifact is None:
+        raise NotFound("artifact_not_found", f"The job {job_id} has no artifact {name}.")
+    return _download(request, storage, artifact)
+
+
+@router.head("/jobs/{job_id}/student", include_in_schema=False)
+@router.get(
+    "/jobs/{job_id}/student",
+    operation_id="get_student",
+    summary="Download the student",
+    response_class=Response,
+    responses={**BYTES, **problems(404, 409, 416)},
+)
+def get_student(
+    job_id: JobId,
+    request: Request,
+    database: DatabaseDep,
+    storage: StorageDep,
+    format: Annotated[  # noqa: A002  (its name in the address)
+        Literal["safetensors", "onnx", "pt2", "bundle"], Query()
+    ] = "safetensors",
+) -> Response:
+    """Takes Range, If-Range and If-None-Match; the ETag is the SHA-256."""
+    with database.reading() as session:
+        _finished(_job(session, job_id))
+        artifact = repository.student(session, job_id, format)
+    if artifact is None:
+        raise NotFound("format_not_made", f"The job {job_id} made no student as {format}.")
+    return _download(request, storage, artifact)
+
+
+@router.get(
+    "/jobs/{job_id}/report",
+    operation_id="get_report",
+    summary="Show whether it helped",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Teacher, student and baseline on the same examples, and the verdict.",
+            "content": {
+                "application/json": {
+                    "schema": {"type": "object"},
+                    "example": {
+                        "verdict": "helped",
+                        "sentence": "Distillation helped: 0.6 points more of the test examples.",
+                    },
+                }
+            },
+        },
+        **problems(404, 409),
+    },
+)
+def get_report(
+    job_id: JobId, request: Request, database: DatabaseDep, storage: StorageDep
+) -> Response:
+    with database.reading() as session:
+        job = _job(session, job_id)
+        artifact = repository.named(session, job_id, "report.json")
+    if artifact is None:
+        _finished(job)
+        raise NotFound("report_not_made", f"The job {job_id} made no report.")
+    response = _download(request, storage, artifact)
+    response.headers["Content-Disposition"] = "inline"
+    return response
+
+
+def _job(session: Session, job_id: str) -> Job:
+    job = jobs.get(session, job_id)
+    if job is None:
+        raise not_found(job_id)
+    return job
+
+
+def _finished(job: Job) -> None:
+    if job.state == State.SUCCEEDED:
+        return
+    ended = job.state in TERMINAL
+    raise Conflict(
+        "job_not_succeeded" if ended else "job_not_finished",
+        f"The job {job.id} is {job.state}: there is no student{'' if ended else ' yet'}.",
+        retryable=not ended,
+    )
+
+
+def _download(request: Request, storage: Storage, artifact: Artifact) -> Response:
+    return blob_response(
+        request,
+        storage,
+        sha256=artifact.sha256,
+        size=artifact.size,
+        filename=artifact.name.replace("/", "-"),
+        media_type=MEDIA_TYPES.get(artifact.format, "application/octet-stream"),
+    )

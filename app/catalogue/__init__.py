@@ -1,0 +1,1 @@
+"""The catalogue: which methods and networks there are, made from their specifications."""

@@ -1,0 +1,1 @@
+"""Datasets: examples, prepared once for every job."""

@@ -1,0 +1,69 @@
+"""POST /datasets, GET /datasets, GET /datasets/{id}."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Response
+from sqlalchemy.orm import Session
+
+from app.datasets import repository, service
+from app.datasets.schemas import DIGITS, FROM_FILE, DatasetOut
+from app.dependencies import DatabaseDep, DoorbellDep, StorageDep
+from app.errors import NotFound
+from app.http.answers import Answer, accepted
+from app.http.idempotency import IdempotencyDep
+from app.http.pages import Page, PagerDep
+from app.http.parsing import StrictRoute
+from app.http.problems import problems
+from app.spec.dataset import DatasetSpec
+from app.tables import Dataset
+
+router = APIRouter(tags=["datasets"], route_class=StrictRoute)
+
+DatasetId = Annotated[str, Path(pattern=r"^dst_[0-9a-z]{1,40}$")]
+
+
+@router.post(
+    "/datasets",
+    operation_id="create_dataset",
+    summary="Register a dataset",
+    status_code=202,
+    response_model=DatasetOut,
+    responses=problems(400, 413, 415, 422),
+)
+def create_dataset(
+    wanted: Annotated[DatasetSpec, Body(examples=[DIGITS, FROM_FILE])],
+    database: DatabaseDep,
+    storage: StorageDep,
+    doorbell: DoorbellDep,
+    idempotency: IdempotencyDep,
+) -> Response:
+    """Answers at once with a dataset that a worker then reads, checks and prepares."""
+
+    def create(session: Session) -> Answer:
+        row = service.create(session, wanted, storage=storage, bell=doorbell)
+        return accepted(DatasetOut.of(row), f"/datasets/{row.id}")
+
+    return idempotency.once(database, create)
+
+
+@router.get(
+    "/datasets", operation_id="list_datasets", summary="List datasets", responses=problems(400)
+)
+def list_datasets(database: DatabaseDep, pager: PagerDep) -> Page[DatasetOut]:
+    with database.reading() as session:
+        rows, cursor = pager.read(session, repository.listed(), Dataset)
+        return Page(data=[DatasetOut.of(row) for row in rows], next_cursor=cursor)
+
+
+@router.get(
+    "/datasets/{dataset_id}",
+    operation_id="get_dataset",
+    summary="Show a dataset",
+    responses=problems(404),
+)
+def get_dataset(dataset_id: DatasetId, database: DatabaseDep) -> DatasetOut:
+    with database.reading() as session:
+        row = repository.get(session, dataset_id)
+        if row is None:
+            raise NotFound("dataset_not_found", f"There is no dataset {dataset_id}.")
+        return DatasetOut.of(row)

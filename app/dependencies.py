@@ -1,0 +1,43 @@
+"""What endpoints ask for. The functions are async because FastAPI sends others to a thread."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.db import Database
+from app.http.signing import Signer
+from app.queue import Doorbell
+from app.settings import Settings
+from app.storage import Storage
+
+
+async def _settings(request: Request) -> Settings:
+    settings: Settings = request.app.state.settings
+    return settings
+
+
+async def _database(request: Request) -> Database:
+    database: Database = request.app.state.database
+    return database
+
+
+async def _storage(request: Request) -> Storage:
+    storage: Storage = request.app.state.storage
+    return storage
+
+
+async def _doorbell(request: Request) -> Doorbell:
+    doorbell: Doorbell = request.app.state.doorbell
+    return doorbell
+
+
+async def _signer(request: Request) -> Signer:
+    signer: Signer = request.app.state.signer
+    return signer
+
+
+SettingsDep = Annotated[Settings, Depends(_settings)]
+DatabaseDep = Annotated[Database, Depends(_database)]
+StorageDep = Annotated[Storage, Depends(_storage)]
+DoorbellDep = Annotated[Doorbell, Depends(_doorbell)]
+SignerDep = Annotated[Signer, Depends(_signer)]

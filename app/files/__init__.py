@@ -1,0 +1,1 @@
+"""Files: bytes in, and the same bytes out again."""

@@ -1,0 +1,89 @@
+"""POST /files, GET /files/{id}, GET /files/{id}/content."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Request, Response
+
+from app.dependencies import DatabaseDep, StorageDep
+from app.errors import NotFound, UnsupportedMedia
+from app.files import headers, repository, service
+from app.files.schemas import FileOut
+from app.http.blobs import blob_response
+from app.http.idempotency import StreamIdempotencyDep
+from app.http.parsing import StrictRoute
+from app.http.problems import problems
+
+router = APIRouter(tags=["files"], route_class=StrictRoute)
+
+FileId = Annotated[str, Path(pattern=r"^file_[0-9a-z]{1,40}$")]
+OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+
+
+@router.post(
+    "/files",
+    operation_id="create_file",
+    summary="Upload a file",
+    status_code=201,
+    response_model=FileOut,
+    responses=problems(400, 413, 415, 422, 503),
+    openapi_extra={"requestBody": {"required": True, "content": OCTETS}},
+)
+async def create_file(
+    request: Request,
+    database: DatabaseDep,
+    storage: StorageDep,
+    idempotency: StreamIdempotencyDep,
+    x_filename: Annotated[
+        str | None, Header(description="The file's name, percent-encoded where it is not ASCII.")
+    ] = None,
+    content_digest: Annotated[
+        str | None,
+        Header(description="`sha-256=:<base64>:` (RFC 9530); on a mismatch nothing is kept."),
+    ] = None,
+) -> Response:
+    """The body is the file itself, streamed to storage. The same bytes are stored once."""
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise UnsupportedMedia(
+            "multipart_not_accepted",
+            "Send the file itself as the body (curl --data-binary @FILE), not as a form.",
+        )
+    return await service.upload(
+        request.stream(),
+        filename=headers.filename(x_filename),
+        expected_sha256=headers.sha256(content_digest),
+        database=database,
+        storage=storage,
+        idempotency=idempotency,
+    )
+
+
+@router.get(
+    "/files/{file_id}",
+    operation_id="get_file",
+    summary="Show a file",
+    responses=problems(404),
+)
+def get_file(file_id: FileId, database: DatabaseDep) -> FileOut:
+    with database.reading() as session:
+        file = repository.get(session, file_id)
+        if file is None:
+            raise NotFound("file_not_found", f"There is no file {file_id}.")
+        return FileOut.of(file)
+
+
+@router.head("/files/{file_id}/content", include_in_schema=False)
+@router.get(
+    "/files/{file_id}/content",
+    operation_id="get_file_content",
+    summary="Download a file",
+    response_class=Response,
+    responses={200: {"description": "The bytes.", "content": OCTETS}, **problems(404, 416)},
+)
+def get_file_content(
+    file_id: FileId, request: Request, database: DatabaseDep, storage: StorageDep
+) -> Response:
+    """Takes Range, If-Range and If-None-Match; the ETag is the SHA-256."""
+    file = get_file(file_id, database)
+    return blob_response(
+        request, storage, sha256=file.sha256, size=file.size, filename=file.filename
+    )

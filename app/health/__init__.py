@@ -1,0 +1,1 @@
+"""Health: is this process alive, and is everything that it needs?"""

@@ -1,0 +1,1 @@
+"""What every resource shares of HTTP: parsing, limits, problems, pages, idempotency, downloads."""

@@ -1,0 +1,118 @@
+"""Blobs in and out over HTTP, with flat memory and off the event loop."""
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from app.errors import Problem
+from app.http.etags import matches
+from app.settings import MIB
+from app.storage import BlobWriter, Storage
+
+BATCH = 2 * MIB
+
+# Of its own, so that transfers and short requests do not wait for one another's threads.
+_io = ThreadPoolExecutor(max_workers=8, thread_name_prefix="blobs")
+
+
+class RangeNotSatisfiable(Problem):
+    status = 416
+
+
+async def receive(stream: AsyncIterator[bytes], writer: BlobWriter) -> None:
+    """Writes and hashes one batch in a thread while the next one arrives."""
+    loop = asyncio.get_running_loop()
+    writing: asyncio.Future[None] = loop.create_future()
+    writing.set_result(None)
+    batch: list[bytes] = []
+    waiting = 0
+    try:
+        async for chunk in stream:
+            batch.append(chunk)
+            waiting += len(chunk)
+            if waiting >= BATCH:
+                await writing
+                writing = loop.run_in_executor(_io, _write, writer, batch)
+                batch, waiting = [], 0
+        await writing
+        writing = loop.run_in_executor(_io, _write, writer, batch)
+        await writing
+    finally:
+        # Whatever ends this early, the caller is about to close the file.
+        await asyncio.wait([writing])
+
+
+def _write(writer: BlobWriter, batch: list[bytes]) -> None:
+    for chunk in batch:
+        writer.write(chunk)
+
+
+def blob_response(
+    request: Request,
+    storage: Storage,
+    *,
+    sha256: str,
+    size: int,
+    filename: str,
+    media_type: str = "application/octet-stream",
+) -> Response:
+    """A download: 200, 206 for one range, 304, or 416. Its ETag is the SHA-256."""
+    etag = f'"{sha256}"'
+    digest = f"sha-256=:{b64encode(bytes.fromhex(sha256)).decode()}:"
+    headers = {"ETag": etag, "Accept-Ranges": "bytes", "Repr-Digest": digest}
+    if matches(request, etag):
+        return Response(status_code=304, headers=headers)
+
+    part = _requested_range(request, etag, size)
+    start, end = part or (0, size)
+    if part is None:
+        headers["Content-Digest"] = digest
+    else:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
+    headers["Content-Length"] = str(end - start)
+    headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+    status = 200 if part is None else 206
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media_type)
+    return StreamingResponse(_ahead(storage.read(sha256, start, end)), status, headers, media_type)
+
+
+async def _ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Reads the next chunk in a thread while this one is being sent."""
+    loop = asyncio.get_running_loop()
+    coming = loop.run_in_executor(_io, next, chunks, b"")
+    while chunk := await coming:
+        coming = loop.run_in_executor(_io, next, chunks, b"")
+        yield chunk
+
+
+def _requested_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """The half-open range asked for; None for all of it, which is also the answer to several
+    ranges, to one that cannot be read, and to an If-Range that no longer holds."""
+    header = request.headers.get("range", "")
+    unit, _, ranges = header.partition("=")
+    if unit.strip().lower() != "bytes" or request.headers.get("if-range", etag) != etag:
+        return None
+    first, dash, last = ranges.strip().partition("-")
+    if not dash or any(part and not (part.isascii() and part.isdigit()) for part in (first, last)):
+        return None
+    if first:
+        start, end = int(first), min(int(last) + 1, size) if last else size
+        if last and int(last) < start:
+            return None
+    elif last:
+        start, end = max(size - int(last), 0), size
+    else:
+        return None
+    if start >= end:
+        raise RangeNotSatisfiable(
+            "range_not_satisfiable",
+            f"The content has {size:,} bytes.",
+            headers={"Content-Range": f"bytes */{size}"},
+        )
+    return start, end

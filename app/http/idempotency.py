@@ -1,0 +1,123 @@
+"""Idempotency-Key: the same POST twice makes one thing and answers the same."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Request, Response
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.errors import Unprocessable
+from app.http.answers import Answer
+from app.tables import IdempotencyKey
+
+
+class Idempotency:
+    """Runs a creation at most once for its key.
+
+    The key's row is written first, in the transaction of what is created. A duplicate that comes
+    meanwhile waits there, on the primary key, until that transaction has ended, and then finds
+    its answer. A creation that is refused leaves no key behind.
+    """
+
+    def __init__(self, key: str | None, operation: str, fingerprint: str) -> None:
+        self._key = key
+        self._operation = operation
+        self._fingerprint = fingerprint
+
+    def of(self, *parts: str) -> "Idempotency":
+        """For a body that was streamed: all of `parts` must be the same again."""
+        return Idempotency(self._key, self._operation, _fingerprint(parts))
+
+    def check(self, database: Database) -> None:
+        """Raises Unprocessable early, before costly work that a reused key would waste."""
+        if self._key is not None:
+            with database.reading() as session:
+                self._kept(session)
+
+    def once(self, database: Database, create: Callable[[Session], Answer]) -> Response:
+        """Raises Unprocessable `idempotency_key_reused`, and whatever `create` raises."""
+        with database.transaction() as session:
+            if self._key is None:
+                return create(session).response()
+            if not self._claim(session):
+                return self._replay(session)
+            answer = create(session)
+            session.execute(
+                update(IdempotencyKey)
+                .where(*self._mine())
+                .values(status=answer.status, headers=dict(answer.headers), body=answer.body)
+            )
+            return answer.response()
+
+    def _claim(self, session: Session) -> bool:
+        insert = (
+            postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        )
+        statement = (
+            insert(IdempotencyKey)
+            .values(key=self._key, operation=self._operation, request_sha256=self._fingerprint)
+            .on_conflict_do_nothing()
+            .returning(IdempotencyKey.key)
+        )
+        return session.execute(statement).one_or_none() is not None
+
+    def _replay(self, session: Session) -> Response:
+        kept = self._kept(session)
+        assert kept is not None  # noqa: S101  (the insert has just met it)
+        headers = {**(kept.headers or {}), "Idempotency-Replayed": "true"}
+        return Answer(kept.status or 200, kept.body, headers).response()
+
+    def _kept(self, session: Session) -> IdempotencyKey | None:
+        kept = session.execute(select(IdempotencyKey).where(*self._mine())).scalar_one_or_none()
+        if kept is not None and kept.request_sha256 != self._fingerprint:
+            raise Unprocessable(
+                "idempotency_key_reused",
+                "This Idempotency-Key came before, with another body.",
+                hint="Use a new key for a new request.",
+            )
+        return kept
+
+    def _mine(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+        return IdempotencyKey.key == self._key, IdempotencyKey.operation == self._operation
+
+
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=255,
+        pattern=r"^[\x21-\x7e]+$",
+        description="A value of your own, new for each thing to create: the same request sent "
+        "again with it creates nothing more and answers the same.",
+    ),
+]
+
+
+async def _of_json(request: Request, key: Key = None) -> Idempotency:
+    fingerprint = ""
+    if key is not None:
+        fingerprint = _fingerprint(await request.json())
+    return Idempotency(key, _operation(request), fingerprint)
+
+
+async def _of_stream(request: Request, key: Key = None) -> Idempotency:
+    return Idempotency(key, _operation(request), "")
+
+
+def _fingerprint(body: Any) -> str:
+    """The order of keys and white space do not make another request."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _operation(request: Request) -> str:
+    return f"{request.method} {request.scope['path']}"
+
+
+IdempotencyDep = Annotated[Idempotency, Depends(_of_json)]
+StreamIdempotencyDep = Annotated[Idempotency, Depends(_of_stream)]

@@ -1,0 +1,147 @@
+"""Around every request: its id, and limits on its body."""
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.errors import Problem, TooLarge, UnsupportedMedia
+from app.http.problems import problem_response
+from app.settings import MIB, Settings
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+# A client that is still sending reads no answer: after a refusal, so much more is taken from it.
+DRAIN_BYTES = 64 * MIB
+DRAIN_SECONDS = 5.0
+
+
+class RequestIds:
+    """Gives each request an id, the client's own where it sent one, and returns it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        scope.setdefault("state", {})["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+
+        async def with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, with_id)
+        finally:
+            structlog.contextvars.clear_contextvars()
+
+
+class BodyLimits:
+    """Refuses encoded bodies, and bodies over the cap: by Content-Length, and by what arrives.
+
+    A JSON body is read here, whole, so that nothing behind meets one that is too long; the stream
+    of an upload is counted on its way.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return await self.app(scope, receive, send)
+        streamed = scope["method"] == "POST" and scope["path"] == "/files"
+        limit = self.settings.max_file_bytes if streamed else self.settings.max_json_bytes
+        try:
+            _check_headers(Headers(scope=scope), limit)
+            body = _counted(receive, limit) if streamed else await _read_whole(receive, limit)
+            await self.app(scope, body, send)
+        except _Refusal as refusal:
+            await _refuse(refusal.problem, scope, receive, send)
+
+
+class _Refusal(Exception):
+    """Passes every handler inside, so that the answer is given here."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+
+def _check_headers(headers: Headers, limit: int) -> None:
+    if headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise _Refusal(
+            UnsupportedMedia(
+                "content_encoding", "Send the body as it is, without a Content-Encoding."
+            )
+        )
+    if int(headers.get("content-length", "0")) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> _Refusal:
+    return _Refusal(TooLarge("body_too_large", f"The body is larger than {limit:,} bytes."))
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    left = limit
+
+    async def counted() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise _too_large(limit)
+        return message
+
+    return counted
+
+
+async def _read_whole(receive: Receive, limit: int) -> Receive:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return _replay(message, receive)
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit:
+            raise _too_large(limit)
+        if not message.get("more_body"):
+            return _replay({"type": "http.request", "body": b"".join(chunks)}, receive)
+
+
+def _replay(first: Message, receive: Receive) -> Callable[[], Awaitable[Message]]:
+    waiting = [first]
+
+    async def replayed() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return replayed
+
+
+async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers, takes some of what is still coming so that the answer is seen, and hangs up."""
+    response = problem_response(problem, scope["state"]["request_id"])
+    response.headers["Connection"] = "close"
+    await send(
+        {"type": "http.response.start", "status": problem.status, "headers": response.raw_headers}
+    )
+    await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+    left = DRAIN_BYTES
+    until = time.monotonic() + DRAIN_SECONDS
+    while left > 0 and time.monotonic() < until:
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

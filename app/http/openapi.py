@@ -1,0 +1,60 @@
+"""The OpenAPI document: what FastAPI makes of the routes, with our problems and examples."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.errors import MEDIA_TYPE
+from app.http.problems import ProblemOut
+
+REF = "#/components/schemas/"
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """Made once."""
+    if app.openapi_schema is None:
+        made = get_openapi(
+            title=app.title,
+            version=app.version,
+            openapi_version="3.1.0",
+            summary=app.summary,
+            routes=app.routes,
+        )
+        app.openapi_schema = _finished(made)
+    return app.openapi_schema
+
+
+def _finished(made: dict[str, Any]) -> dict[str, Any]:
+    schemas = made["components"]["schemas"]
+    problem = ProblemOut.model_json_schema(ref_template=REF + "{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["Problem"] = problem
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            _finish(operation, schemas)
+    return made
+
+
+def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        responses["422"] = {"description": "Unprocessable content"}
+    responses["default"] = {"description": "Any other error"}
+    for status in ("422", "default"):
+        if status in responses:
+            responses[status]["content"] = {MEDIA_TYPE: {"schema": {"$ref": REF + "Problem"}}}
+    bodies = [operation.get("requestBody", {}), *responses.values()]
+    for body in bodies:
+        for media in body.get("content", {}).values():
+            _give_example(media, schemas)
+
+
+def _give_example(media: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """A schema's first example is its media type's."""
+    schema = media.get("schema", {})
+    schema = schemas.get(schema.get("$ref", "").removeprefix(REF), schema)
+    if examples := schema.get("examples"):
+        media.setdefault("example", examples[0])

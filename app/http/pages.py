@@ -1,0 +1,66 @@
+"""Lists: newest first, by keyset, with cursors that belong to their filters."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated, Any, Generic, TypeVar
+
+from fastapi import Depends, Query, Request
+from pydantic import BaseModel
+from sqlalchemy import Select, tuple_
+from sqlalchemy.orm import Session
+
+from app.http.signing import Signer
+
+Item = TypeVar("Item")
+
+
+class Page(BaseModel, Generic[Item]):
+    """A part of a list, newest first."""
+
+    data: list[Item]
+    next_cursor: str | None
+    """Null on the last page."""
+
+
+class Pager:
+    """One request's place in a list."""
+
+    def __init__(self, signer: Signer, path: str, limit: int, cursor: str | None) -> None:
+        self._signer = signer
+        self._path = path
+        self._limit = limit
+        self._cursor = cursor
+
+    def read(
+        self,
+        session: Session,
+        statement: Select[Any],
+        row: Any,
+        filters: Mapping[str, Any] | None = None,
+    ) -> tuple[list[Any], str | None]:
+        """The rows of this page and the cursor of the next. Raises BadRequest `invalid_cursor`."""
+        purpose = [self._path, dict(filters or {})]
+        if self._cursor is not None:
+            at, last_id = self._signer.read(self._cursor, purpose)
+            place = tuple_(row.created_at, row.id)
+            statement = statement.where(place < tuple_(datetime.fromisoformat(at), last_id))
+        statement = statement.order_by(row.created_at.desc(), row.id.desc())
+        rows = list(session.scalars(statement.limit(self._limit + 1)))
+        if len(rows) <= self._limit:
+            return rows, None
+        rows.pop()
+        last = rows[-1]
+        return rows, self._signer.sign([last.created_at.isoformat(), last.id], purpose)
+
+
+async def _pager(
+    request: Request,
+    limit: Annotated[int, Query(ge=1, le=200, description="Most items of one answer.")] = 50,
+    cursor: Annotated[
+        str | None, Query(max_length=1000, description="`next_cursor` of the page before.")
+    ] = None,
+) -> Pager:
+    return Pager(request.app.state.signer, request.url.path, limit, cursor)
+
+
+PagerDep = Annotated[Pager, Depends(_pager)]

@@ -1,0 +1,1 @@
+"""Jobs: what is distilled, from whom, on what."""

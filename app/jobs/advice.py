@@ -1,0 +1,63 @@
+"""Warnings: what is allowed, and probably not meant."""
+
+from collections.abc import Iterator
+
+from sqlalchemy.orm import Session
+
+from app.jobs import repository
+from app.jobs.checks import Material
+from app.jobs.schemas import Warned
+from app.spec.job import JobSpec
+
+
+def advise(session: Session, spec: JobSpec, material: Material) -> list[Warned]:
+    return [*_about_teachers(session, spec, material), *_about_training(spec, material)]
+
+
+def _about_teachers(session: Session, spec: JobSpec, material: Material) -> Iterator[Warned]:
+    student = spec.student.network
+    for index, (row, network) in enumerate(zip(material.teachers, material.networks, strict=True)):
+        pointer = f"/teachers/{index}"
+        if network.parameters <= student.parameters:
+            yield Warned(
+                pointer=pointer,
+                code="student_not_smaller",
+                detail=f"The student has {student.parameters:,} parameters, this teacher "
+                f"{network.parameters:,}.",
+            )
+        job = repository.get(session, row.job_id) if row.job_id else None
+        if job is not None and job.spec["method"].get("label_smoothing"):
+            yield Warned(
+                pointer=pointer,
+                code="label_smoothed_teacher",
+                detail="This teacher was trained with label smoothing: such teachers distil worse "
+                "(Mueller et al. 2019).",
+            )
+    if material.teachers and getattr(spec.method, "alpha", None) == 0:
+        yield Warned(
+            pointer="/method/alpha",
+            code="teacher_unused",
+            detail="alpha is the weight of the soft term: with 0 the teacher is never heard.",
+        )
+
+
+def _about_training(spec: JobSpec, material: Material) -> Iterator[Warned]:
+    training, rows = spec.training, material.transfer_rows(spec)
+    if training.batch_size > rows:
+        yield Warned(
+            pointer="/training/batch_size",
+            code="batch_larger_than_data",
+            detail=f"The transfer set has {rows:,} examples: each epoch is one smaller batch.",
+        )
+    if any(epoch >= training.epochs for epoch in training.schedule.milestones):
+        yield Warned(
+            pointer="/training/schedule/milestones",
+            code="milestone_never_reached",
+            detail=f"Training ends after {training.epochs} epochs.",
+        )
+    if not material.facts.rows.get("test"):
+        yield Warned(
+            pointer="/dataset",
+            code="no_test_split",
+            detail="The dataset has no test split to report on.",
+        )

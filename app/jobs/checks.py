@@ -1,0 +1,177 @@
+"""What can be known of a job before it trains: each rule is a 422 that names its place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from app.datasets import repository as datasets
+from app.errors import Conflict, Unprocessable, unprocessable
+from app.files import repository as files
+from app.spec.dataset import DatasetFacts
+from app.spec.job import JobSpec
+from app.spec.network import Network, NetworkSpec
+from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint
+from app.spec.training import Shift
+from app.storage import Storage
+from app.tables import Dataset, Teacher
+from app.teachers import repository as teachers
+
+Flaw = tuple[str, str, str]
+"""Pointer, code, detail."""
+
+Kind = TypeVar("Kind", Teacher, Dataset)
+
+_network: TypeAdapter[Network] = TypeAdapter(NetworkSpec)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the ids of a job stand for."""
+
+    facts: DatasetFacts
+    teachers: tuple[Teacher, ...]
+    networks: tuple[Network, ...]
+    """Of the teachers."""
+
+    @property
+    def teacher_count(self) -> int:
+        """The outputs that a dataset brings count as one more."""
+        return len(self.teachers) + (self.facts.teacher_outputs is not None)
+
+    def transfer_rows(self, spec: JobSpec) -> int:
+        """Examples that the job trains on."""
+        rows = self.facts.rows.get("train", 0)
+        balance = (self.facts.class_balance or {}).get("train", ())
+        for label in spec.transfer.exclude_classes:
+            rows -= balance[label] if label < len(balance) else 0
+        return max(round(rows * spec.transfer.fraction), 1) if rows > 0 else 0
+
+
+def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
+    """Raises Unprocessable for unknown or rejected ids, Conflict for those still checking."""
+    dataset = datasets.get(session, spec.dataset)
+    facts = _ready(dataset, "dataset", spec.dataset, "/dataset").facts
+    known = teachers.get_many(session, spec.teachers)
+    rows = tuple(
+        _ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
+        for index, teacher_id in enumerate(spec.teachers)
+    )
+    if spec.student.file is not None:
+        file = files.get(session, spec.student.file)
+        if file is None:
+            raise unprocessable(
+                "/student/file", "unknown_file", f"There is no file {spec.student.file}."
+            )
+        head = b"".join(storage.read(file.sha256, 0, min(SNIFF_BYTES, file.size)))
+        sniff_checkpoint(head, file.filename)
+    networks = tuple(_network.validate_python(row.network) for row in rows)
+    return Material(DatasetFacts.model_validate(facts), rows, networks)
+
+
+def _ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
+    if row is None:
+        raise unprocessable(pointer, f"unknown_{kind}", f"There is no {kind} {row_id}.")
+    if row.state == "checking":
+        raise Conflict(
+            f"{kind}_checking",
+            f"The {kind} {row_id} is still being checked. Try again in a moment.",
+            retryable=True,
+            headers={"Retry-After": "1"},
+        )
+    if row.state == "rejected":
+        reason = (row.error or {}).get("detail", "")
+        raise unprocessable(
+            pointer, f"{kind}_rejected", f"The {kind} {row_id} was rejected: {reason}"
+        )
+    return row
+
+
+def check(spec: JobSpec, material: Material) -> None:
+    """Raises Unprocessable with everything that is wrong, the first of it as its code."""
+    flaws = [
+        *_shapes(spec, material),
+        *_teaching(spec, material),
+        *_transfer(spec, material),
+        *_augmentation(spec, material),
+        *_selection(spec, material),
+    ]
+    if flaws:
+        _, code, detail = flaws[0]
+        errors = [dict(zip(("pointer", "code", "detail"), flaw, strict=True)) for flaw in flaws]
+        raise Unprocessable(code, detail, errors=errors)
+
+
+def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
+    """Student and teachers must read these examples and know the same classes."""
+    facts, student = material.facts, spec.student.network
+    shape = "x".join(map(str, facts.feature_shape))
+    if not student.accepts(facts.feature_shape):
+        detail = f"The dataset's examples are {shape}, the network's inputs {student.inputs}."
+        yield "/student/network/inputs", "shape_mismatch", detail
+    if facts.classes is not None and student.classes != facts.classes:
+        detail = f"The dataset has {facts.classes} classes, the network {student.classes}."
+        yield "/student/network/classes", "classes_mismatch", detail
+    for index, (row, network) in enumerate(zip(material.teachers, material.networks, strict=True)):
+        pointer = f"/teachers/{index}"
+        if not network.accepts(facts.feature_shape):
+            detail = f"The dataset's examples do not fit the teacher's inputs: they are {shape}."
+            yield pointer, "shape_mismatch", detail
+        if network.classes != student.classes:
+            detail = f"The teacher has {network.classes} classes, the student {student.classes}."
+            yield pointer, "classes_mismatch", detail
+        elif row.class_names and facts.class_names and row.class_names != list(facts.class_names):
+            detail = "Teacher and dataset name their classes differently, or in another order."
+            yield pointer, "class_names_mismatch", detail
+
+
+def _teaching(spec: JobSpec, material: Material) -> Iterator[Flaw]:
+    """The method must have the teachers and the labels that its loss is made of."""
+    method = spec.method
+    fewest, _ = method.teachers
+    if material.teacher_count < fewest:
+        detail = f"The method {method.name} needs {fewest} teacher{'s' * (fewest > 1)} or more."
+        yield "/teachers", "teacher_required", detail
+    if method.needs_labels and not material.facts.labelled:
+        detail = f"The dataset has no labels, which {method.name} with these weights needs."
+        yield "/method", "labels_required", detail
+
+
+def _transfer(spec: JobSpec, material: Material) -> Iterator[Flaw]:
+    excluded, classes = spec.transfer.exclude_classes, spec.student.network.classes
+    pointer = "/transfer/exclude_classes"
+    if excluded and not material.facts.labelled:
+        detail = "Classes can be excluded only where examples are labelled."
+        yield pointer, "labels_required", detail
+    for index, label in enumerate(excluded):
+        if label >= classes:
+            detail = f"There is no class {label}: they are 0 to {classes - 1}."
+            yield f"{pointer}/{index}", "class_out_of_range", detail
+    if excluded and material.transfer_rows(spec) == 0:
+        yield pointer, "nothing_to_train_on", "Without these classes no example is left."
+
+
+def _augmentation(spec: JobSpec, material: Material) -> Iterator[Flaw]:
+    shape = material.facts.feature_shape
+    for index, step in enumerate(spec.training.augment):
+        pointer = f"/training/augment/{index}"
+        if len(shape) < 2:
+            yield pointer, "images_required", f"The augmentation {step.name} is for images only."
+        elif isinstance(step, Shift) and step.pixels >= min(shape[:2]):
+            detail = f"A shift by {step.pixels} pixels can leave nothing of images that small."
+            yield f"{pointer}/pixels", "shift_too_large", detail
+
+
+def _selection(spec: JobSpec, material: Material) -> Iterator[Flaw]:
+    """What an epoch is chosen by must be measurable."""
+    if spec.select is None or spec.select.metric == "last":
+        return
+    pointer, metric = "/select/metric", spec.select.metric
+    if not material.facts.rows.get("validation"):
+        yield pointer, "validation_required", f"{metric} needs a validation split, there is none."
+    if metric == "validation/agreement" and material.teacher_count == 0:
+        yield pointer, "teacher_required", f"{metric} needs a teacher to agree with."
+    if metric == "validation/accuracy" and not material.facts.labelled:
+        yield pointer, "labels_required", f"{metric} needs labels, the dataset has none."

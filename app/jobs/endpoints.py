@@ -1,0 +1,104 @@
+"""POST /jobs, GET /jobs, GET /jobs/{id}, POST /jobs/{id}/cancel."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Body, Path, Query, Response
+from pydantic import AwareDatetime
+from sqlalchemy.orm import Session
+
+from app.dependencies import DatabaseDep, DoorbellDep, SettingsDep, StorageDep
+from app.errors import NotFound
+from app.http.answers import Answer, accepted
+from app.http.idempotency import IdempotencyDep
+from app.http.pages import Page, PagerDep
+from app.http.parsing import StrictRoute
+from app.http.problems import problems
+from app.jobs import repository, service
+from app.jobs.schemas import EXAMPLES, JobOut, ValidationOut
+from app.spec.job import JobSpec
+from app.states import State
+from app.tables import Job
+
+router = APIRouter(tags=["jobs"], route_class=StrictRoute)
+
+JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{1,40}$")]
+Label = Annotated[str, Query(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}:[A-Za-z0-9_.-]{0,63}$")]
+
+
+def not_found(job_id: str) -> NotFound:
+    return NotFound("job_not_found", f"There is no job {job_id}.")
+
+
+@router.post(
+    "/jobs",
+    operation_id="create_job",
+    summary="Submit a job",
+    status_code=202,
+    response_model=JobOut,
+    responses={
+        200: {"description": "With validate_only: it would be accepted.", "model": ValidationOut},
+        **problems(400, 409, 413, 415, 422),
+    },
+)
+def create_job(
+    spec: Annotated[JobSpec, Body(examples=EXAMPLES)],
+    database: DatabaseDep,
+    storage: StorageDep,
+    settings: SettingsDep,
+    doorbell: DoorbellDep,
+    idempotency: IdempotencyDep,
+    validate_only: Annotated[
+        bool, Query(description="Check, resolve and estimate; create nothing.")
+    ] = False,
+) -> Response:
+    """Everything that can be known without training is checked before the answer."""
+    if validate_only:
+        with database.reading() as session:
+            checked = service.validate(session, spec, storage=storage, settings=settings)
+        return Answer(200, checked.model_dump(mode="json")).response()
+
+    def create(session: Session) -> Answer:
+        job = service.create(session, spec, storage=storage, settings=settings, bell=doorbell)
+        return accepted(JobOut.of(job), f"/jobs/{job.id}")
+
+    return idempotency.once(database, create)
+
+
+@router.get("/jobs", operation_id="list_jobs", summary="List jobs", responses=problems(400, 422))
+def list_jobs(
+    database: DatabaseDep,
+    pager: PagerDep,
+    state: Annotated[list[State], Query(description="One or more.")] = [],  # noqa: B006
+    label: Annotated[list[Label], Query(description="`key:value`; several must all hold.")] = [],  # noqa: B006
+    created_after: Annotated[AwareDatetime | None, Query(description="RFC 3339.")] = None,
+) -> Page[JobOut]:
+    filters = {"state": sorted(state), "label": sorted(label), "after": created_after}
+    labels = [(key, value) for key, _, value in (one.partition(":") for one in label)]
+    with database.reading() as session:
+        statement = repository.listed(state, labels, created_after)
+        rows, cursor = pager.read(session, statement, Job, filters)
+        return Page(data=[JobOut.of(row) for row in rows], next_cursor=cursor)
+
+
+@router.get("/jobs/{job_id}", operation_id="get_job", summary="Show a job", responses=problems(404))
+def get_job(job_id: JobId, database: DatabaseDep) -> JobOut:
+    with database.reading() as session:
+        job = repository.get(session, job_id)
+        if job is None:
+            raise not_found(job_id)
+        return JobOut.of(job)
+
+
+@router.post(
+    "/jobs/{job_id}/cancel",
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    responses=problems(404, 409),
+)
+def cancel_job(job_id: JobId, database: DatabaseDep) -> JobOut:
+    """A queued job ends at once, a running one after a last checkpoint. Repeated, it is 200."""
+    with database.transaction() as session:
+        job = repository.lock(session, job_id)
+        if job is None:
+            raise not_found(job_id)
+        return JobOut.of(service.cancel(session, job))

@@ -1,0 +1,111 @@
+"""What a job will take, before it runs: shapes, and the rates that workers have measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.errors import unprocessable
+from app.jobs.checks import Material
+from app.jobs.schemas import Estimate
+from app.settings import Settings
+from app.spec.job import JobSpec, Select
+from app.tables import Worker
+
+# A training step is a forward pass and a backward one of twice the work.
+TRAIN_FACTOR = 3
+# What a whole training reaches of the rate of its matrix products alone.
+EFFICIENCY = 0.5
+# Float32 copies of each weight: itself, its gradient, and what the optimiser remembers.
+COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
+# As `workers.engine.device` has it: below, casting costs more than narrow arithmetic gains.
+NARROW_FROM_FLOPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """Every `auto`, as the worker that is likely to take the job would resolve it."""
+
+    spec: JobSpec
+    device: str | None
+    gflops: float | None
+    """Measured, in the resolved precision."""
+
+
+def resolve(spec: JobSpec, material: Material, workers: Sequence[Worker]) -> Resolution:
+    """Without a live worker device and precision stay open."""
+    spec = spec.model_copy(update={"select": spec.select or _selection(material)})
+    candidates = [_on(spec, worker) for worker in workers if worker.gflops]
+    if not candidates:
+        return Resolution(spec, None, None)
+    return max(candidates, key=lambda one: one.gflops or 0)
+
+
+def _on(spec: JobSpec, worker: Worker) -> Resolution:
+    rates = worker.gflops or {}
+    precision = spec.training.precision
+    if precision == "auto":
+        narrow = spec.student.network.flops >= NARROW_FROM_FLOPS and "bf16" in rates
+        precision = "bf16" if narrow else "fp32"
+    training = spec.training.model_copy(update={"precision": precision})
+    rate = rates.get(precision, rates.get("fp32"))
+    return Resolution(spec.model_copy(update={"training": training}), worker.device, rate)
+
+
+def _selection(material: Material) -> Select:
+    if not material.facts.rows.get("validation"):
+        return Select(metric="last")
+    if not material.facts.labelled:
+        return Select(metric="validation/agreement")
+    return Select()
+
+
+def memory_bytes(spec: JobSpec, material: Material) -> int:
+    """Weights, gradients, optimiser state and activations of a step, and the teachers' weights."""
+    student, training = spec.student.network, spec.training
+    weights = 4 * student.parameters * COPIES[training.optimizer.name]
+    size = 2 if training.precision in ("bf16", "fp16") else 4
+    batch = min(training.batch_size, max(material.transfer_rows(spec), 1))
+    activations = size * student.activations * batch
+    return weights + activations + sum(4 * network.parameters for network in material.networks)
+
+
+def check_memory(
+    spec: JobSpec, material: Material, workers: Sequence[Worker], settings: Settings
+) -> None:
+    """Raises Unprocessable `over_memory_budget`."""
+    reported = max((worker.memory_bytes or 0 for worker in workers), default=0)
+    budget = settings.memory_budget_bytes or reported or settings.memory_budget
+    needed = memory_bytes(spec, material)
+    if needed > budget:
+        raise unprocessable(
+            "/student/network",
+            "over_memory_budget",
+            f"Training this takes about {needed:,} bytes, {budget:,} are allowed: "
+            f"{spec.student.network.parameters:,} parameters, "
+            f"batches of {spec.training.batch_size:,}.",
+        )
+
+
+def estimate(resolution: Resolution, material: Material) -> Estimate:
+    """Of a job with nothing cached."""
+    spec = resolution.spec
+    rows, epochs = material.transfer_rows(spec), spec.training.epochs
+    runs = 1
+    if spec.baseline is not None:
+        runs = spec.baseline.seeds * (2 if material.teacher_count else 1)
+    train = TRAIN_FACTOR * spec.student.network.flops * rows * epochs * runs
+    views = epochs if spec.training.augment else 1
+    teaching = sum(network.flops for network in material.networks) * rows * views
+    seconds, basis = None, "no worker has been seen lately, so no rate is known"
+    if resolution.gflops:
+        seconds = round((train + teaching) / (EFFICIENCY * 1e9 * resolution.gflops), 3)
+        basis = (
+            f"{EFFICIENCY:.0%} of the {resolution.gflops:,.0f} GFLOP/s that a worker measured in "
+            f"{spec.training.precision} on {resolution.device}"
+        )
+    return Estimate(
+        memory_bytes=memory_bytes(spec, material) + material.facts.bytes,
+        seconds=seconds,
+        teacher_pass_flops=teaching,
+        train_flops=train,
+        basis=basis,
+    )

@@ -1,0 +1,162 @@
+"""What a job tells of itself. What it is asked to do is `app.spec.job.JobSpec`."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from app.http.schema import Resource, example
+from app.spec.job import JobSpec
+from app.states import TERMINAL, State
+from app.tables import Job
+
+SMALLEST: dict[str, Any] = {
+    "teachers": ["tch_06a1x7k2m3n4p5q6r7s8t9v0w"],
+    "dataset": "dst_06a1x7k2m3n4p5q6r7s8t9v0w",
+    "student": {"network": {"family": "mlp", "inputs": 784, "hidden": [800, 800], "classes": 10}},
+}
+USUAL: dict[str, Any] = {
+    "name": "mnist 800-800",
+    **SMALLEST,
+    "method": {"name": "kd", "temperature": 20.0, "alpha": 0.9},
+    "training": {
+        "epochs": 20,
+        "batch_size": 128,
+        "optimizer": {"name": "sgd", "lr": 0.05, "momentum": 0.9},
+        "schedule": {"name": "cosine", "warmup_epochs": 1},
+        "augment": [{"name": "shift", "pixels": 2}],
+    },
+    "labels": {"team": "vision"},
+}
+SUPERVISED: dict[str, Any] = {
+    "name": "a teacher",
+    "dataset": "dst_06a1x7k2m3n4p5q6r7s8t9v0w",
+    "student": {"network": {"family": "mlp", "inputs": 784, "hidden": [1200, 1200], "classes": 10}},
+    "method": {"name": "supervised"},
+}
+EXAMPLES: list[dict[str, Any]] = [SMALLEST, USUAL, SUPERVISED]
+
+
+JOB: dict[str, Any] = {
+    "id": "job_06a1x7k2m3n4p5q6r7s8t9v0w",
+    "name": "mnist 800-800",
+    "state": "running",
+    "is_terminal": False,
+    "phase": "training",
+    "progress": {
+        "stage": 0,
+        "stages": 2,
+        "epoch": 3,
+        "epochs": 20,
+        "step": 1266,
+        "steps": 8440,
+        "fraction": 0.08,
+        "samples_per_s": 21500.0,
+        "eta_s": 93.0,
+    },
+    "attempt": 1,
+    "error": None,
+    "spec": USUAL,
+    "labels": {"team": "vision"},
+    "created_at": "2026-03-01T12:00:00Z",
+    "started_at": "2026-03-01T12:00:00.2Z",
+    "finished_at": None,
+    "links": {"self": "/jobs/job_06a1x7k2m3n4p5q6r7s8t9v0w"},
+}
+
+
+class JobOut(Resource, json_schema_extra=example(JOB)):
+    """A job."""
+
+    id: str
+    name: str
+    state: str
+    """queued, running, pausing, paused, cancelling, succeeded, failed, cancelled. More may come:
+    look at is_terminal to know whether it has ended."""
+    is_terminal: bool
+    phase: str
+    """Free text: validating, teaching, training, evaluating, exporting."""
+    progress: dict[str, Any]
+    """stage, stages, epoch, epochs, step, steps, fraction, samples_per_s, eta_s."""
+    attempt: int
+    error: dict[str, Any] | None
+    """The problem, when failed."""
+    spec: dict[str, Any]
+    """As asked for, with every default."""
+    labels: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    links: dict[str, str]
+
+    @classmethod
+    def of(cls, row: Job) -> "JobOut":
+        here = f"/jobs/{row.id}"
+        return cls(
+            id=row.id,
+            name=row.name,
+            state=row.state,
+            is_terminal=State(row.state) in TERMINAL,
+            phase=row.phase,
+            progress=row.progress,
+            attempt=row.attempt,
+            error=row.error,
+            spec=row.spec,
+            labels=row.labels,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            links={
+                "self": here,
+                "metrics": f"{here}/metrics",
+                "student": f"{here}/student",
+                "artifacts": f"{here}/artifacts",
+                "report": f"{here}/report",
+            },
+        )
+
+
+class Warned(Resource):
+    """Something that is allowed, and probably not meant."""
+
+    pointer: str
+    code: str
+    detail: str
+
+
+class Estimate(Resource):
+    """What a job will take, from the shapes of its networks and what workers measured."""
+
+    memory_bytes: int
+    seconds: float | None
+    """Null while no worker is there to tell its speed."""
+    teacher_pass_flops: int
+    """To compute the teachers' outputs once, should none be cached."""
+    train_flops: int
+    """Students and baselines, forward and backward."""
+    basis: str
+
+
+VALIDATION: dict[str, Any] = {
+    "valid": True,
+    "spec": SMALLEST,
+    "device": "cpu",
+    "estimate": {
+        "memory_bytes": 310000000,
+        "seconds": 95.0,
+        "teacher_pass_flops": 258422400000,
+        "train_flops": 13700000000000,
+        "basis": "60 % of the 187 GFLOP/s that a worker measured in fp32",
+    },
+    "warnings": [],
+}
+
+
+class ValidationOut(Resource, json_schema_extra=example(VALIDATION)):
+    """A job that would be accepted, as it would run."""
+
+    valid: Literal[True] = True
+    spec: JobSpec
+    """With every `auto` and default resolved."""
+    device: str | None
+    """Null while no worker is there to tell."""
+    estimate: Estimate
+    warnings: list[Warned]

@@ -1,0 +1,94 @@
+"""Submitting, validating and cancelling jobs."""
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from app.db import after_commit
+from app.errors import Conflict
+from app.ids import new_id
+from app.jobs import repository
+from app.jobs.advice import advise
+from app.jobs.checks import Material, check, gather
+from app.jobs.estimate import check_memory, estimate, resolve
+from app.jobs.schemas import ValidationOut
+from app.queue import Doorbell
+from app.settings import Settings
+from app.spec.job import JobSpec
+from app.states import State, transition
+from app.storage import Storage
+from app.tables import Job
+
+
+def create(
+    session: Session, spec: JobSpec, *, storage: Storage, settings: Settings, bell: Doorbell
+) -> Job:
+    """Queues a job. Raises Unprocessable or Conflict."""
+    material = gather(session, spec, storage)
+    check(spec, material)
+    check_memory(spec, material, repository.live_trainers(session), settings)
+    job = Job(
+        id=new_id("job"),
+        name=spec.name or f"{spec.method.name} {spec.student.network.family}",
+        spec=spec.model_dump(mode="json"),
+        labels=dict(spec.labels),
+        progress=_not_begun(spec, material),
+    )
+    repository.add(session, job)
+    after_commit(session, lambda: bell.run_job(job.id, spec.priority))
+    return job
+
+
+def validate(
+    session: Session, spec: JobSpec, *, storage: Storage, settings: Settings
+) -> ValidationOut:
+    """The same checks as `create`, and what would come of it."""
+    material = gather(session, spec, storage)
+    check(spec, material)
+    workers = repository.live_trainers(session)
+    check_memory(spec, material, workers, settings)
+    resolution = resolve(spec, material, workers)
+    return ValidationOut(
+        spec=resolution.spec,
+        device=resolution.device,
+        estimate=estimate(resolution, material),
+        warnings=advise(session, spec, material),
+    )
+
+
+def cancel(session: Session, job: Job) -> Job:
+    """Ends a job that nobody holds; asks whoever holds it to. Raises Conflict once it has ended.
+
+    The caller has locked the job.
+    """
+    match State(job.state):
+        case State.CANCELLED | State.CANCELLING:
+            return job
+        case State.SUCCEEDED | State.FAILED:
+            raise Conflict(
+                "job_already_ended",
+                f"The job {job.id} has {job.state}: there is nothing left to cancel.",
+            )
+        case State.QUEUED | State.PAUSED:
+            transition(
+                session, job.id, State.CANCELLED, reason="cancelled by request", phase="cancelled"
+            )
+        case _:
+            transition(session, job.id, State.CANCELLING, reason="cancelled by request")
+    session.refresh(job)
+    return job
+
+
+def _not_begun(spec: JobSpec, material: Material) -> dict[str, Any]:
+    epochs = spec.training.epochs
+    return {
+        "stage": 0,
+        "stages": 1,
+        "epoch": 0,
+        "epochs": epochs,
+        "step": 0,
+        "steps": epochs * -(-material.transfer_rows(spec) // spec.training.batch_size),
+        "fraction": 0.0,
+        "samples_per_s": None,
+        "eta_s": None,
+    }

@@ -1,0 +1,1 @@
+"""Metrics: the curves of a job, written by workers and sampled for charts."""

@@ -1,0 +1,1 @@
+"""Teachers: checkpoints with their networks."""

@@ -1,0 +1,1 @@
+"""The database's history. A package, so that an installed service finds it."""
