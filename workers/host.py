@@ -65,7 +65,7 @@ class Host:
             settings=settings,
             shutdown=self.shutdown,
         )
-        self._roster = Roster(self._database, worker, ",".join(sorted(queues)))
+        self._roster = Roster(self._database, worker, "train" if self.trains else LIGHT_QUEUE)
         self._tickers = [
             Ticker("hello", HELLO_S, self._listen),
             Ticker("heartbeat", min(settings.lease_s / 6, 10.0), self._roster.beat),

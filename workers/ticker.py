@@ -14,7 +14,7 @@ class Ticker(threading.Thread):
         super().__init__(name=name, daemon=True)
         self._interval_s = interval_s
         self._action = action
-        self._stop = threading.Event()
+        self._stopped = threading.Event()
         self._failing = False
 
     def run(self) -> None:
@@ -26,11 +26,11 @@ class Ticker(threading.Thread):
                 if not self._failing:
                     log.warning("%s failed, and goes on: %s", self.name, error)
                 self._failing = True
-            if self._stop.wait(self._interval_s):
+            if self._stopped.wait(self._interval_s):
                 return
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        self._stop.set()
+        self._stopped.set()
         self.join(timeout_s)
 
 
