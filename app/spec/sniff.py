@@ -1,4 +1,4 @@
-"""What kind of file these are the first bytes of: enough to refuse a pickle before anything opens it.
+"""What kind of file begins with these bytes: enough to refuse a pickle before anything opens it.
 
 The API asks before it answers, the worker before it reads.
 """
@@ -101,7 +101,7 @@ def _begins_like_safetensors(first_bytes: bytes) -> bool:
 
 
 def _refused_zip(first_bytes: bytes, suffix: str) -> Refused:
-    """torch.save, TorchScript and torch.export all write ZIPs; the first member tells them apart."""
+    """torch.save, TorchScript and torch.export write ZIPs; the first member tells them apart."""
     name_length = int.from_bytes(first_bytes[26:28], "little")
     member = first_bytes[30 : 30 + name_length]
     if suffix == ".pt2" or member.endswith(b".npy") or b"/weights/" in member:

@@ -1,0 +1,443 @@
+"""Parquet, CSV and JSONL as clients send them, and rows 14 and 15 of the hostile inputs."""
+
+import io
+import json
+import tracemalloc
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from app.spec.dataset import DatasetSpec
+from app.spec.problems import Refused
+from workers.data import parquet
+from workers.data.raw import Limits, Raw
+from workers.data.readers import read
+
+Spec = Callable[..., DatasetSpec]
+Refusal = Callable[..., Refused]
+Table = dict[str, list[Any]]
+
+
+def png(shape: tuple[int, ...] = (4, 5, 3), value: int = 7, kind: str = "PNG") -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(np.full(shape, value, np.uint8)).save(file, kind)
+    return file.getvalue()
+
+
+def write_parquet(path: Path, table: Table) -> None:
+    pq.write_table(pa.table(table), path)
+
+
+def write_jsonl(path: Path, table: Table) -> None:
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_csv(path: Path, table: Table) -> None:
+    rows = [list(table), *zip(*table.values(), strict=True)]
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+
+
+WRITERS = {"parquet": write_parquet, "jsonl": write_jsonl, "csv": write_csv}
+
+
+@pytest.fixture
+def table(tmp_path: Path, spec: Spec) -> Callable[..., Raw]:
+    """Writes columns in a format and reads them."""
+
+    def written(kind: str, columns: Table, limits: Limits | None = None, **fields: Any) -> Raw:
+        WRITERS[kind](tmp_path / "a", columns)
+        return read(tmp_path / "a", spec(**fields), limits)
+
+    return written
+
+
+@pytest.fixture
+def text(tmp_path: Path, spec: Spec) -> Callable[..., Raw]:
+    """Reads bytes in a format."""
+
+    def written(kind: str, content: bytes, limits: Limits | None = None, **fields: Any) -> Raw:
+        (tmp_path / "a").write_bytes(content)
+        source = {"kind": "file", "file": "file_1", "format": kind}
+        return read(tmp_path / "a", spec(source=source, **fields), limits)
+
+    return written
+
+
+NUMBERS: Table = {
+    "a": [1.5, 2.0, 3.25, 4.0],
+    "label": [0, 1, 1, 0],
+    "b": [1, 2, 3, 4],
+    "split": ["train", "train", "test", "dev"],
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("features", [None, "image", ["a", "b"]])
+def test_numeric_columns(table: Callable[..., Raw], kind: str, features: Any) -> None:
+    raw = table(kind, NUMBERS, features=features)
+    assert {name: split.x.tolist() for name, split in raw.splits.items()} == {
+        "train": [[1.5, 1], [2, 2]],
+        "validation": [[4, 4]],
+        "test": [[3.25, 3]],
+    }
+    assert raw.splits["train"].x.dtype == np.float32
+    assert raw.splits["train"].y is not None
+    assert raw.splits["train"].y.tolist() == [0, 1]
+    assert (raw.classes, raw.class_names) == (2, None)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_one_column_and_text_labels(table: Callable[..., Raw], kind: str) -> None:
+    columns = {"a": [1, 2, 3], "label": ["dog", "cat", "dog"]}
+    raw = table(kind, columns, features="a")
+    assert raw.splits["train"].x.shape == (3, 1)
+    assert raw.class_names == ("cat", "dog")
+    assert raw.splits["train"].y is not None
+    assert raw.splits["train"].y.tolist() == [1, 0, 1]
+    named = table(kind, columns, class_names=["dog", "emu", "cat"])
+    assert named.splits["train"].y is not None
+    assert named.splits["train"].y.tolist() == [0, 2, 0]
+    assert named.classes == 3
+
+
+def test_text_that_spells_numbers_is_numbers(text: Callable[..., Raw]) -> None:
+    raw = text("csv", b"a,label\n1,2\n1,10\n1,0.0\n")
+    assert raw.splits["train"].y is not None
+    assert raw.splits["train"].y.tolist() == [2, 10, 0]
+    assert (raw.classes, raw.class_names) == (11, None)
+
+
+def test_labels_that_only_later_are_words(text: Callable[..., Raw]) -> None:
+    rows = b"1,2\n" * 1000 + b"1,x\n"
+    raw = text("csv", b"a,label\n" + rows)
+    assert raw.class_names == ("2", "x")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_lists_nested_lists_and_teacher_outputs(table: Callable[..., Raw], kind: str) -> None:
+    columns = {
+        "image": [[[0, 255], [3, 4]], [[5, 6], [7, 8]]],
+        "flat": [[0.5, 1], [2, 3]],
+        "label": [1, 0],
+        "teacher_probabilities": [[0.25, 0.75, 0], [1, 0, 0]],
+    }
+    raw = table(kind, columns)
+    assert raw.splits["train"].x.dtype == np.uint8
+    assert raw.splits["train"].x.tolist() == columns["image"]
+    assert (raw.teacher_outputs, raw.classes) == ("probabilities", 3)
+    assert table(kind, columns, features="flat").splits["train"].x.tolist() == columns["flat"]
+
+
+def test_arrow_types(tmp_path: Path, spec: Spec) -> None:
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array(range(6), pa.int16()), 3)
+    columns = {
+        "image": fixed,
+        "large": pa.array([[1.0], [2.0]], pa.large_list(pa.float16())),
+        "label": pa.array(["b", "a"]).dictionary_encode(),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "a")
+    raw = read(tmp_path / "a", spec())
+    assert raw.splits["train"].x.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert raw.class_names == ("a", "b")
+    assert read(tmp_path / "a", spec(features="large")).splits["train"].x.tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 3)])
+def test_images(table: Callable[..., Raw], kind: str, shape: tuple[int, ...]) -> None:
+    images = [png(shape, value, kind) for value in range(100)]
+    x = table("parquet", {"image": images, "label": [0] * 100}).splits["train"].x
+    # WebP knows no grey.
+    assert x.shape[1:] == ((4, 5, 3) if kind == "WEBP" else shape)
+    assert x.dtype == np.uint8
+    np.testing.assert_allclose(x.reshape(100, -1).T, [range(100)] * x[0].size, atol=2)
+
+
+def test_images_as_the_hub_keeps_them(table: Callable[..., Raw]) -> None:
+    images = [{"bytes": png(value=value), "path": "a.png"} for value in (1, 2)]
+    raw = table("parquet", {"image": images, "label": [0, 1]})
+    assert raw.splits["train"].x[:, 0, 0, 0].tolist() == [1, 2]
+
+
+def test_files_by_split_are_read_one_after_another(tmp_path: Path, spec: Spec) -> None:
+    write_csv(tmp_path / "a", {"a": [1, 2], "label": [0, 1], "split": ["test", "test"]})
+    write_jsonl(tmp_path / "b", {"a": [3], "label": [1]})
+    files = {"train": [tmp_path / "a", tmp_path / "b"], "test": [tmp_path / "b"]}
+    raw = read(files, spec(features="a"))  # type: ignore[arg-type]
+    assert raw.splits["train"].x.tolist() == [[1], [2], [3]]
+    assert raw.splits["test"].x.tolist() == [[3]]
+
+
+L3: list[int] = [0, 1, 0]
+BAD: dict[str, tuple[str, Table]] = {
+    "no column": ("missing_column", {"text": ["a", "b", "c"], "label": L3}),
+    "no label": ("missing_column", {"image": [1, 2, 3]}),
+    "text": ("unsupported_column", {"image": ["a", "b", "c"], "label": L3}),
+    "ragged": ("ragged_features", {"image": [[1], [1, 2], [1]], "label": L3}),
+    "deep": ("unsupported_column", {"image": [[[[[1]]]]] * 3, "label": L3}),
+    "empty lists": ("unsupported_column", {"image": [[], [], []], "label": L3}),
+    "null": ("missing_value", {"image": [1, None, 2], "label": L3}),
+    "null in a list": ("missing_value", {"image": [[1], [None], [2]], "label": L3}),
+    "null list": ("missing_value", {"image": [[1], None, [2]], "label": L3}),
+    "null label": ("missing_label", {"image": [1, 2, 3], "label": [0, None, 1]}),
+    "null text label": ("missing_label", {"image": [1, 2, 3], "label": ["a", None, "b"]}),
+    "empty label": ("invalid_label", {"image": [1, 2, 3], "label": ["a", " ", "b"]}),
+    "long label": ("invalid_label", {"image": [1, 2, 3], "label": ["a", "b" * 300, "b"]}),
+    "half label": ("invalid_label", {"image": [1, 2, 3], "label": [0.5, 1.0, 1.0]}),
+    "negative label": ("label_out_of_range", {"image": [1, 2, 3], "label": [0, -1, 1]}),
+    "minus in text": ("label_out_of_range", {"image": [1, 2, 3], "label": ["0", "-1", "1"]}),
+    "split": ("unknown_split", {"image": [1, 2, 3], "label": L3, "split": ["train", "x", "test"]}),
+    "null split": ("unknown_split", {"image": [1, 2, 3], "label": L3, "split": ["a", None, "b"]}),
+    "no train": ("no_train_rows", {"image": [1, 2, 3], "label": L3, "split": ["test"] * 3}),
+    "no probabilities": (
+        "invalid_teacher_outputs",
+        {"image": [1, 2, 3], "label": L3, "teacher_probabilities": [[0.5, 0.1]] * 3},
+    ),
+    "wide label": (
+        "label_out_of_range",
+        {"image": [1, 2, 3], "label": [0, 1, 2], "teacher_logits": [[0.5, 0.1]] * 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+@pytest.mark.parametrize(("code", "columns"), BAD.values(), ids=BAD.keys())
+def test_bad_columns_are_422(
+    table: Callable[..., Raw], refusal: Refusal, kind: str, code: str, columns: Table
+) -> None:
+    refused = refusal(table, kind, columns)
+    assert (refused.status, refused.code) == (422, code)
+
+
+BAD_TEXT = {
+    "a word in numbers": ("csv", b"a,label\n1,0\nx,1\n", "missing_column"),
+    "a gap": ("csv", b"a,b,label\n1,1,0\n1,,1\n", "missing_value"),
+    "infinity": ("csv", b"a,label\n1,0\ninf,1\n", "non_finite_features"),
+    "short row": ("csv", b"a,label\n1,0\n1\n", "invalid_csv"),
+    "no rows": ("csv", b"a,label\n", "missing_column"),
+    "no header": ("csv", b"1,0\n2,1\n", "missing_column"),
+    "same names": ("csv", b"a,a,label\n1,1,0\n", "duplicate_column"),
+    "latin-1": ("csv", b"a,label\n1,\xff\n", "invalid_csv"),
+    "unknown label": ("csv", b"a,label\n1,\n", "invalid_label"),
+    "not JSON": ("jsonl", b'{"image": 1, "label": 0}\n{"image"\n', "invalid_jsonl"),
+    "not an object": ("jsonl", b"[1]\n", "invalid_jsonl"),
+    "NaN": ("jsonl", b'{"image": NaN, "label": 0}\n', "invalid_jsonl"),
+    "1e999": ("jsonl", b'{"image": 1e999, "label": 0}\n', "non_finite_features"),
+    "beyond 64 bits": ("jsonl", b'{"image": %s, "label": 0}\n' % (b"9" * 99), "unsupported_column"),
+    "long number": ("jsonl", b'{"image": %s, "label": 0}\n' % (b"9" * 5000), "invalid_jsonl"),
+    "deep": ("jsonl", b'{"image": %s' % (b"[" * 100_000), "invalid_jsonl"),
+    "rather deep": (
+        "jsonl",
+        b'{"image": %s1%s, "label": 0}' % (b"[" * 900, b"]" * 900),
+        "unsupported_column",
+    ),
+    "mixed types": (
+        "jsonl",
+        b'{"image": 1, "label": 0}\n{"image": "a", "label": 0}\n',
+        "unsupported_column",
+    ),
+    "surrogate": ("jsonl", b'{"image": 1, "label": "\\ud800"}\n', "unsupported_column"),
+    "nothing": ("jsonl", b"\n\n", "no_train_rows"),
+    "not Parquet": ("parquet", b"PAR1 and then text", "invalid_parquet"),
+    "no footer": ("parquet", b"PAR1" + bytes(20) + b"PAR1", "invalid_parquet"),
+    "not a ZIP": ("npz", b"PK\x03\x04", "invalid_npz"),
+}
+
+
+@pytest.mark.parametrize(("kind", "content", "code"), BAD_TEXT.values(), ids=BAD_TEXT.keys())
+def test_bad_text_is_422(
+    text: Callable[..., Raw], refusal: Refusal, kind: str, content: bytes, code: str
+) -> None:
+    refused = refusal(text, kind, content)
+    assert (refused.status, refused.code) == (422, code)
+
+
+def test_a_word_among_numbers_is_found_by_row(text: Callable[..., Raw], refusal: Refusal) -> None:
+    refused = refusal(lambda: text("csv", b"a,label\n1,0\nx,1\n", features="a"))
+    assert refused.code == "invalid_csv"
+    assert "Row #3" in refused.detail
+
+
+def test_mixed_labels_are_422(tmp_path: Path, spec: Spec, refusal: Refusal) -> None:
+    write_parquet(tmp_path / "a", {"image": [1], "label": [0]})
+    write_parquet(tmp_path / "b", {"image": [1], "label": ["cat"]})
+    refused = refusal(read, {"train": [tmp_path / "a", tmp_path / "b"]}, spec())
+    assert refused.code == "mixed_labels"
+    refused = refusal(read, {"train": [tmp_path / "b"]}, spec(class_names=["dog"]))
+    assert refused.code == "unknown_label"
+
+
+def test_a_missing_column_names_those_there(table: Callable[..., Raw], refusal: Refusal) -> None:
+    refused = refusal(lambda: table("parquet", NUMBERS, features="pixels"))
+    assert "'pixels'" in refused.detail
+    assert "'a', 'label', 'b', 'split'" in (refused.hint or "")
+
+
+BAD_IMAGES = {
+    "not an image": ("invalid_image", 422, [png(), b"GIF89a"]),
+    "nothing": ("invalid_image", 422, [png(), b""]),
+    "cut off": ("invalid_image", 422, [png(), png()[:40]]),
+    "another size": ("ragged_features", 422, [png(), png((5, 5, 3))]),
+    "grey and colour": ("ragged_features", 422, [png(), png((4, 5))]),
+    "too many pixels": ("image_too_large", 413, [png((2000, 2000)), png()]),
+}
+
+
+@pytest.mark.parametrize(("code", "status", "images"), BAD_IMAGES.values(), ids=BAD_IMAGES.keys())
+def test_bad_images_are_refused_by_row(
+    table: Callable[..., Raw], refusal: Refusal, code: str, status: int, images: list[bytes]
+) -> None:
+    columns = {"image": images, "label": [0, 1]}
+    refused = refusal(lambda: table("parquet", columns, Limits(max_pixels=10**6)))
+    assert (refused.code, refused.status) == (code, status)
+    assert f"row {int(status == 422)} " in refused.detail.lower()
+
+
+def test_an_image_bomb_is_413(tmp_path: Path, spec: Spec, refusal: Refusal) -> None:
+    file = io.BytesIO()
+    Image.new("1", (12_000, 12_000)).save(file, "PNG")
+    write_parquet(tmp_path / "a", {"image": [file.getvalue()], "label": [0]})
+    assert refusal(read, tmp_path / "a", spec()).code == "image_too_large"
+
+
+def test_a_parquet_bomb_of_rows_is_413(tmp_path: Path, spec: Spec, refusal: Refusal) -> None:
+    zeros = pa.array(np.zeros(60_000_000, np.int8))
+    pq.write_table(pa.table({"image": zeros, "label": zeros}), tmp_path / "a", compression="zstd")
+    assert (tmp_path / "a").stat().st_size < 10**6
+    refused = refusal(read, tmp_path / "a", spec())
+    assert (refused.status, refused.code) == (413, "too_many_rows")
+
+
+def test_a_parquet_bomb_of_values_is_413(tmp_path: Path, spec: Spec, refusal: Refusal) -> None:
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(3_000_000, np.float32)), 3000)
+    table = pa.table({"image": lists, "label": np.zeros(1000, np.int8)})
+    pq.write_table(table, tmp_path / "a")
+    assert (tmp_path / "a").stat().st_size < 100_000
+    refused = refusal(read, tmp_path / "a", spec(), Limits(max_bytes=10 * 2**20))
+    assert (refused.status, refused.code) == (413, "dataset_too_large")
+
+
+def test_a_parquet_bomb_of_one_image_repeated_is_413_in_flat_memory(
+    tmp_path: Path, spec: Spec, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = png((600, 600, 3)) + bytes(10**6)
+    repeated = pa.DictionaryArray.from_arrays(pa.array(np.zeros(5000, np.int32)), [image])
+    pq.write_table(pa.table({"image": repeated, "label": np.zeros(5000, np.int8)}), tmp_path / "a")
+    assert (tmp_path / "a").stat().st_size < 3 * 10**6
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 8 * 2**20)
+    before = pa.total_allocated_bytes()
+    refused = refusal(read, tmp_path / "a", spec(), Limits(max_bytes=40 * 2**20))
+    assert (refused.status, refused.code) == (413, "dataset_too_large")
+    assert pa.total_allocated_bytes() - before < 40 * 2**20
+
+
+def test_a_parquet_file_of_many_columns_or_a_huge_footer_is_413(
+    table: Callable[..., Raw], text: Callable[..., Raw], refusal: Refusal
+) -> None:
+    columns = {f"c{place}": [1] for place in range(11)}
+    limits = Limits(max_columns=10)
+    assert refusal(lambda: table("parquet", columns, limits)).code == "too_many_columns"
+    assert refusal(lambda: table("csv", columns, limits)).code == "too_many_columns"
+    footer = b"PAR1" + bytes(100) + (65 * 2**20).to_bytes(4, "little") + b"PAR1"
+    assert refusal(text, "parquet", footer).code == "footer_too_large"
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_1_gb_line_is_413_in_flat_memory(
+    kind: str, tmp_path: Path, spec: Spec, refusal: Refusal
+) -> None:
+    start = b'{"image": [' if kind == "jsonl" else b"a,label\n"
+    with (tmp_path / "a").open("wb") as file:
+        file.write(start + b"1" * 1000)
+        file.truncate(10**9)
+    source = {"kind": "file", "file": "file_1", "format": kind}
+    tracemalloc.start()
+    refused = refusal(read, tmp_path / "a", spec(source=source))
+    assert (refused.status, refused.code) == (413, "line_too_long")
+    assert tracemalloc.get_traced_memory()[1] < 64 * 2**20
+    tracemalloc.stop()
+
+
+def test_lines_up_to_the_limit_are_read(text: Callable[..., Raw], refusal: Refusal) -> None:
+    line = b'{"image": 1, "label": 0, "more": "%s"}\n' % (b"x" * 2000)
+    limits = Limits(max_line_bytes=len(line))
+    assert len(text("jsonl", line * 9, limits).splits["train"].x) == 9
+    long = line.replace(b"xx", b"xxx", 1)
+    assert refusal(text, "jsonl", line + long, limits).code == "line_too_long"
+    row = b"1,%s,0\n" % (b"x" * 2000)
+    limits = Limits(max_line_bytes=len(row))
+    assert len(text("csv", b"a,b,label\n" + row * 2000, limits).splits["train"].x) == 2000
+    long = row.replace(b"xx", b"xxxx", 1)
+    csv = b"a,b,label\n" + row * 2000 + long + row
+    assert refusal(text, "csv", csv, limits).code == "line_too_long"
+
+
+FIELD = st.sampled_from(["", "1", "-2", "3.5", "x", "nan", "inf", '"', '"a,b"', "\r", "é", "\0"])
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    content=st.one_of(
+        st.binary(max_size=60),
+        st.lists(st.lists(FIELD, max_size=4), max_size=5).map(
+            lambda rows: "\n".join(["a,label,split", *map(",".join, rows)]).encode()
+        ),
+    )
+)
+def test_any_csv_is_read_or_refused(content: bytes, text: Callable[..., Raw]) -> None:
+    with suppress(Refused):
+        assert text("csv", content).splits
+
+
+VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.lists(
+        st.dictionaries(st.sampled_from(["image", "label", "split", "teacher_logits"]), VALUE),
+        max_size=4,
+    )
+)
+def test_any_jsonl_is_read_or_refused(rows: list[dict[str, Any]], text: Callable[..., Raw]) -> None:
+    with suppress(Refused):
+        assert text("jsonl", "\n".join(map(json.dumps, rows)).encode()).splits
+
+
+SMALL = io.BytesIO()
+pq.write_table(pa.table({"image": [[1, 2]] * 4, "label": ["a", "b"] * 2}), SMALL)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    content = bytearray(SMALL.getvalue())
+    for _ in range(draw(st.integers(1, 3))):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(content)
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(content=damaged())
+def test_damaged_parquet_is_read_or_refused(content: bytes, text: Callable[..., Raw]) -> None:
+    with suppress(Refused):
+        assert text("parquet", content).splits
