@@ -5,9 +5,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import DateTime, Dialect, Engine, create_engine, event
+from sqlalchemy import DateTime, Dialect, Double, Engine, create_engine, event, literal
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
@@ -33,23 +34,25 @@ class now_plus(FunctionElement[datetime]):  # noqa: N801  (reads as SQL)
     """The database's clock plus some seconds. Leases must never meet two machines' clocks."""
 
     type = UTCDateTime()
-    inherit_cache = False
+    # The seconds are a bound parameter, so statements with them are compiled once.
+    inherit_cache = True
 
     def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds = float(seconds)
-        super().__init__()
+        super().__init__(literal(float(seconds), Double))
 
 
 @compiles(now_plus, "postgresql")
-def _now_postgresql(element: now_plus, _compiler: Any, **_: Any) -> str:
+def _now_postgresql(element: now_plus, compiler: SQLCompiler, **options: Any) -> str:
     # clock_timestamp() moves on inside a transaction; now() would be its start.
-    return f"(clock_timestamp() + make_interval(secs => {element.seconds!r}))"
+    seconds = compiler.process(element.clauses, **options)
+    return f"(clock_timestamp() + make_interval(secs => {seconds}))"
 
 
 @compiles(now_plus, "sqlite")
-def _now_sqlite(element: now_plus, _compiler: Any, **_: Any) -> str:
+def _now_sqlite(element: now_plus, compiler: SQLCompiler, **options: Any) -> str:
     # Six digits of fraction, so that text compares as time does.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', '{element.seconds:+f} seconds')"
+    seconds = compiler.process(element.clauses, **options)
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {seconds} || ' seconds')"
 
 
 def now() -> now_plus:
