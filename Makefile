@@ -11,7 +11,8 @@ STAMP := $(VENV)/.installed
 
 env: $(STAMP)
 
-# uv takes seconds where pip takes minutes; where it cannot work, pip still can.
+# uv takes seconds where pip takes minutes; where it cannot work, pip still can. Without bytecode
+# every process would compile torch again, where Python is told to write none.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed. Name one: make $@ PYTHON=/path/to/python3.11"; exit 1; }
@@ -19,7 +20,7 @@ $(STAMP): pyproject.toml
 	@echo "installing into $(VENV) ..."
 	@if [ -n "$$PIP_FIND_LINKS" ] && [ -z "$$UV_FIND_LINKS" ]; then export UV_FIND_LINKS="$$PIP_FIND_LINKS"; fi; \
 	    { $(BIN)/python -m pip install --quiet uv && \
-	      VIRTUAL_ENV="$$PWD/$(VENV)" $(BIN)/uv pip install --quiet --editable '.[dev]'; } || \
+	      VIRTUAL_ENV="$$PWD/$(VENV)" $(BIN)/uv pip install --quiet --compile-bytecode --editable '.[dev]'; } || \
 	    $(BIN)/python -m pip install --quiet --editable '.[dev]'
 	@touch $@
 

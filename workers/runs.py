@@ -75,7 +75,7 @@ class Run:
             files={id_: self._path(sha256) for id_, sha256 in claim.files.items()},
             resolved=Resolved.model_validate(claim.resolved) if claim.resolved else None,
             device=settings.device,
-            threads=settings.threads or max(1, (os.cpu_count() or 1) // settings.workers),
+            threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
             checkpoint_every_s=settings.checkpoint_every_s,
             checkpoint=self._first_readable(current),
             deliverables=tuple(
