@@ -49,6 +49,9 @@ def trainer_environment(home: Path, source: Mapping[str, str] = os.environ) -> d
         if name in ALLOWED or name.startswith(ALLOWED_PREFIXES)
     }
     home = home.absolute()
+    # Threads that spin while they wait cost nothing on idle cores, but where cores are shared a
+    # training of small steps measured 27 times slower with them (65 s against 2.4 s).
+    kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Libraries keep caches in HOME, and people keep credentials there.
     return kept | {"STILLHOUSE_HOME": str(home), "HOME": str(home), "PYTHONUNBUFFERED": "1"}
 

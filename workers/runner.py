@@ -6,7 +6,6 @@ python -m workers.runner --standby              warms up, then obeys one order (
 
 import argparse
 import contextlib
-import ctypes
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from app.lifeline import tie_to_parent
 from app.spec.dataset import SPLITS, DatasetSpec, FileSource
 from app.spec.jobfile import JobFile, PreparedFile
 from app.spec.network import NetworkSpec
@@ -33,7 +33,6 @@ from workers.engine.job import run_job
 from workers.engine.reporter import Stopped
 from workers.protocol import EVENTS_FD, Events
 
-PR_SET_PDEATHSIG = 1
 DEFAULT_CACHE_BYTES = 20 * 1024**3
 
 
@@ -142,8 +141,7 @@ def warm_up() -> None:
 
 def standby() -> int:
     """Warms up, says hello, obeys one order."""
-    # Should the supervisor die, so must this process: nobody would hear of its results.
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    tie_to_parent()  # nobody would hear of its results
     events = Events(int(os.environ[EVENTS_FD]))
     reporter = PipeReporter(events)
     device = pick_device(os.environ.get("STILLHOUSE_DEVICE", "auto"))
