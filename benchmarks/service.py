@@ -51,7 +51,7 @@ def service() -> Iterator[tuple[httpx.Client, psutil.Process]]:
             api = next(
                 child
                 for child in psutil.Process(process.pid).children(recursive=True)
-                if any("app.main" in word or "uvicorn" in word for word in child.cmdline())
+                if any("app.asgi" in word for word in child.cmdline())
             )
             yield client, api
         finally:
