@@ -20,9 +20,7 @@ import httpx
 import numpy as np
 from safetensors.numpy import load
 
-api = httpx.Client(
-    base_url=os.environ.get("STILLHOUSE_URL", "http://127.0.0.1:8000"), timeout=60
-)
+api = httpx.Client(base_url=os.environ.get("STILLHOUSE_URL", "http://127.0.0.1:8000"), timeout=60)
 
 
 def call(method: str, path: str, **kwargs: Any) -> dict[str, Any]:

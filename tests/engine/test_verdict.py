@@ -27,6 +27,13 @@ def test_mcnemar_on_a_table_worked_by_hand() -> None:
     assert statistics.mcnemar_p(a, a) == 1
 
 
+def test_mcnemar_matches_scipy() -> None:
+    for only_a, only_b in [(5, 5), (0, 1), (30, 12), (200, 260)]:
+        a = np.array([True] * only_a + [False] * only_b)
+        reference = stats.binomtest(only_a, only_a + only_b, 0.5).pvalue
+        assert statistics.mcnemar_p(a, ~a) == pytest.approx(reference)
+
+
 def test_the_interval_of_a_difference_covers_it_as_often_as_it_says() -> None:
     rng = np.random.default_rng(0)
     truth, covered, runs = 0.05, 0, 1500
