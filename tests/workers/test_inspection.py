@@ -1,0 +1,188 @@
+"""Teachers and datasets on the inspector's table: with the real trainer, and with dying ones."""
+
+import io
+import threading
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from app.ids import new_id
+from app.tables import Dataset, File, Teacher
+from tests.workers.fakes import fake_trainer
+from tests.workers.rows import add_file
+from workers.inspection import Inspector
+from workers.processes import Spawner, Trainer, trainer_environment
+from workers.standby import Standby
+from workers.verdicts import Bytes, Verdicts
+
+NETWORK = {"family": "mlp", "inputs": 4, "hidden": [3], "classes": 2}
+
+
+class Table:
+    """An inspector and its rows; `body` makes its trainers fake ones."""
+
+    def __init__(self, settings, database, storage) -> None:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        self.settings, self.database, self.storage = settings, database, storage
+        self.spawner = Spawner()
+        self.shutdown = threading.Event()
+
+    def inspector(self, body: str | None = None, limit_s: float = 60) -> Inspector:
+        environment = trainer_environment(self.settings.home)
+
+        def spawn() -> Trainer:
+            if body is None:
+                return Trainer(self.spawner, environment)
+            return fake_trainer(self.spawner, self.settings.home, body)
+
+        return Inspector(
+            verdicts=Verdicts(self.database),
+            storage=self.storage,
+            standby=Standby(spawn, size=0),
+            settings=self.settings,
+            shutdown=self.shutdown,
+            limit_s=limit_s,
+        )
+
+    def upload(self, filename: str, content: bytes) -> str:
+        with self.storage.writer() as writer:
+            writer.write(content)
+            sha256, size = writer.commit()
+        return add_file(self.database, filename, sha256, size)
+
+    def teacher(self, filename: str, content: bytes) -> str:
+        file_id = self.upload(filename, content)
+        identity = new_id("tch")
+        with self.database.transaction() as session:
+            sha256 = session.get_one(File, file_id).sha256
+            session.add(
+                Teacher(id=identity, name="t", file_id=file_id, network=NETWORK, sha256=sha256)
+            )
+        return identity
+
+    def dataset(self, source) -> str:
+        identity = new_id("dst")
+        spec = {"name": "d", "source": source}
+        with self.database.transaction() as session:
+            session.add(Dataset(id=identity, name="d", spec=spec))
+        return identity
+
+    def row(self, table, identity: str):
+        with self.database.reading() as session:
+            return session.get_one(table, identity)
+
+
+@pytest.fixture
+def table(settings, database, storage):
+    table = Table(settings, database, storage)
+    yield table
+    assert not list((settings.home / "runs").glob("*_*")), "a folder was left behind"
+    table.spawner.close()
+
+
+def weights(**changed) -> bytes:
+    tensors = {
+        "layers.0.weight": np.ones((3, 4), np.float32),
+        "layers.0.bias": np.ones(3, np.float32),
+        "layers.1.weight": np.ones((2, 3), np.float32),
+        "layers.1.bias": np.ones(2, np.float32),
+    }
+    return save(tensors | changed)
+
+
+def npz() -> bytes:
+    buffer = io.BytesIO()
+    x = np.arange(160, dtype=np.float32).reshape(40, 4)
+    np.savez(
+        buffer, x_train=x[:30], y_train=np.arange(30) % 2, x_test=x[30:], y_test=np.arange(10) % 2
+    )
+    return buffer.getvalue()
+
+
+def test_a_good_teacher_becomes_ready(table):
+    teacher_id = table.teacher("teacher.safetensors", weights())
+    table.inspector().teacher(teacher_id)
+    row = table.row(Teacher, teacher_id)
+    assert row.state == "ready", row.error
+    assert row.facts["parameters"] == 3 * 4 + 3 + 2 * 3 + 2
+
+
+def test_a_teacher_unlike_its_network_is_rejected(table):
+    content = weights(**{"layers.0.weight": np.ones((3, 5), np.float32)})
+    teacher_id = table.teacher("teacher.safetensors", content)
+    table.inspector().teacher(teacher_id)
+    row = table.row(Teacher, teacher_id)
+    assert (row.state, row.error["status"]) == ("rejected", 422)
+    assert "layers.0.weight" in row.error["detail"]
+
+
+def test_a_good_dataset_becomes_ready_and_is_kept_prepared(table):
+    file_id = table.upload("d.npz", npz())
+    dataset_id = table.dataset({"kind": "file", "file": file_id})
+    table.inspector().dataset(dataset_id)
+    row = table.row(Dataset, dataset_id)
+    assert row.state == "ready", row.error
+    assert row.facts["rows"]["test"] == 10
+    assert table.storage.exists(row.sha256)
+
+
+def test_a_dataset_in_files_by_split(table):
+    content = b"a,b,label\n" + b"1,2.5,0\n2,3.5,1\n" * 20
+    files = {split: [table.upload("d.csv", content)] for split in ("train", "test")}
+    dataset_id = table.dataset({"kind": "file", "files": files})
+    table.inspector().dataset(dataset_id)
+    row = table.row(Dataset, dataset_id)
+    assert row.state == "ready", row.error
+    assert row.facts["rows"]["test"] == 40
+
+
+def test_nothing_is_inspected_twice(table):
+    dataset_id = table.dataset({"kind": "builtin", "name": "digits"})
+    table.inspector("events.send('failed', problem={'detail': 'no', 'status': 422})").dataset(
+        dataset_id
+    )
+    first = table.row(Dataset, dataset_id)
+    table.inspector("events.send('inspected', facts={})").dataset(dataset_id)
+    again = table.row(Dataset, dataset_id)
+    assert first.state == again.state == "rejected"
+    table.inspector("").dataset("dst_none")
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "inspection_died"),
+        ("sys.exit(1)", "inspection_died"),
+        ("os.write(events._file.fileno(), b'nonsense\\n')", "inspection_died"),
+        ("time.sleep(60)", "inspection_timeout"),
+    ],
+)
+def test_a_file_that_kills_its_inspector_is_rejected(table, body, code):
+    dataset_id = table.dataset({"kind": "builtin", "name": "digits"})
+    table.inspector(body, limit_s=1.0).dataset(dataset_id)
+    row = table.row(Dataset, dataset_id)
+    assert (row.state, row.error["code"]) == ("rejected", code)
+    assert "Traceback" not in row.error["detail"]
+
+
+def test_a_shutdown_leaves_the_resource_to_others(table):
+    dataset_id = table.dataset({"kind": "builtin", "name": "digits"})
+    table.shutdown.set()
+    table.inspector("time.sleep(60)").dataset(dataset_id)
+    assert table.row(Dataset, dataset_id).state == "checking"
+
+
+@pytest.mark.parametrize(
+    ("filename", "suffix"),
+    [
+        ("a.npz", ".npz"),
+        ("a.CSV", ".csv"),
+        ("../../x", ""),
+        ("a.b/c", ""),
+        ("a.\u00e9", ""),
+        (".", ""),
+    ],
+)
+def test_of_a_clients_file_name_only_a_plain_suffix_reaches_a_path(filename, suffix):
+    assert Bytes(filename, "0").suffix == suffix

@@ -1,0 +1,330 @@
+"""What a supervisor makes of its trainer's life and death; the trainers do as they are told."""
+
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+
+from app.settings import Settings
+from app.states import State
+from app.tables import Artifact, Job, JobEvent, MetricPoint
+from tests.workers.fakes import fake_trainer
+from tests.workers.rows import add_dataset, add_job, expire, job, set_job
+from workers.ledger import Ledger
+from workers.processes import Spawner
+from workers.standby import Standby
+from workers.supervisor import Supervisor
+
+LEASE_S = 3.0
+
+
+class Bell:
+    """Notes who was rung for."""
+
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+
+    def run_job(self, job_id: str, priority: str) -> None:
+        assert priority == "normal"
+        self.rung.append(job_id)
+
+
+class World:
+    """A worker around one scripted trainer."""
+
+    def __init__(self, settings: Settings, database, storage, *, grace_s: float = 1.0) -> None:
+        self.settings = settings.model_copy(update={"lease_s": LEASE_S, "cancel_grace_s": grace_s})
+        self.settings.home.mkdir(parents=True, exist_ok=True)
+        self.database = database
+        self.storage = storage
+        self.ledger = Ledger(database, lease_s=LEASE_S, max_attempts=3)
+        self.bell = Bell()
+        self.shutdown = threading.Event()
+        self.spawner = Spawner()
+        self.trainers: list[psutil.Process] = []
+        prepared = self.settings.home / "prepared"
+        prepared.write_bytes(b"examples")
+        sha256, _ = storage.put_file(prepared)
+        self.dataset = add_dataset(database, sha256=sha256)
+
+    def job(self, **spec) -> str:
+        return add_job(self.database, self.dataset, **spec)
+
+    def run(self, job_id: str, body: str) -> Job:
+        """One ring of the bell; the row afterwards."""
+
+        def spawn():
+            trainer = fake_trainer(self.spawner, self.settings.home, body)
+            self.trainers.append(psutil.Process(trainer.pid))
+            return trainer
+
+        standby = Standby(spawn, size=0)
+        Supervisor(
+            ledger=self.ledger,
+            storage=self.storage,
+            standby=standby,
+            doorbell=self.bell,  # type: ignore[arg-type]
+            settings=self.settings,
+            worker="w",
+            shutdown=self.shutdown,
+        ).run(job_id)
+        standby.close()
+        assert not any(trainer.is_running() for trainer in self.trainers), "a stray trainer"
+        assert not (self.settings.home / "runs" / job_id / "1").exists()
+        return job(self.database, job_id)
+
+    def start(self, job_id: str, body: str) -> threading.Thread:
+        """As `run`, in a thread; returns once the trainer has made a step."""
+        thread = threading.Thread(target=self.run, args=(job_id, body))
+        thread.start()
+        self.until(lambda row: row.progress["step"] > 0, job_id)
+        return thread
+
+    def until(self, true, job_id: str) -> Job:
+        deadline = time.monotonic() + 10
+        while not true(row := job(self.database, job_id)):
+            assert time.monotonic() < deadline, f"still {row.state} {row.phase} {row.progress}"
+            time.sleep(0.01)
+        return row
+
+    def artifacts(self) -> dict[str, Artifact]:
+        with self.database.reading() as session:
+            return {row.name: row for row in session.scalars(select(Artifact))}
+
+    def reasons(self, job_id: str) -> list[str]:
+        with self.database.reading() as session:
+            where = JobEvent.job_id == job_id
+            return list(
+                session.scalars(select(JobEvent.reason).where(where).order_by(JobEvent.seq))
+            )
+
+
+@pytest.fixture
+def world(settings, database, storage):
+    world = World(settings, database, storage)
+    yield world
+    world.spawner.close()
+
+
+FINISHES = """
+events.send("resolved", device="cpu", threads=1, precision="fp32")
+events.send("phase", phase="training")
+for step in range(1, 4):
+    progress(step)
+publish("checkpoint", "checkpoint-3", 3, "c", best=True)
+publish("deliverable", "stage-0", 3, "d")
+publish("artifact", "student.safetensors", 3, "s", kind="student", format="safetensors")
+events.send("done")
+time.sleep(60)
+"""
+
+
+def test_everything_that_is_told_is_written(world):
+    job_id = world.job()
+    row = world.run(job_id, FINISHES)
+    assert row.state == "succeeded"
+    assert row.resolved == {"device": "cpu", "threads": 1, "precision": "fp32"}
+    assert row.progress["step"] == 3
+    assert row.phase == "succeeded"
+    with world.database.reading() as session:
+        assert session.scalars(select(MetricPoint.step).order_by(MetricPoint.step)).all() == [
+            1,
+            2,
+            3,
+        ]
+    artifacts = world.artifacts()
+    assert {name: made.kind for name, made in artifacts.items()} == {
+        "checkpoint-3": "checkpoint",
+        "stage-0": "deliverable",
+        "student.safetensors": "student",
+    }
+    assert artifacts["checkpoint-3"].facts == {"stage": 0, "step": 3, "best": True}
+    student = artifacts["student.safetensors"]
+    assert b"".join(world.storage.read(student.sha256)) == b"s"
+    assert world.bell.rung == []
+
+
+def test_a_problem_fails_the_job_with_it(world):
+    problem = '{"status": 422, "code": "diverged", "title": "t", "detail": "The loss is NaN."}'
+    row = world.run(world.job(), f"events.send('failed', problem={problem})")
+    assert row.state == "failed"
+    assert row.error["code"] == "diverged"
+
+
+def test_a_trainer_that_is_killed_costs_one_attempt(world):
+    job_id = world.job()
+    body = "progress(1)\nprint('last words', flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    row = world.run(job_id, body)
+    assert (row.state, row.attempt, row.fruitless) == ("queued", 1, 1)
+    assert world.bell.rung == [job_id]
+    reason = world.reasons(job_id)[-1]
+    assert "SIGKILL" in reason
+    assert "last words" in reason
+    assert "last words" in (world.settings.home / "runs" / job_id / "trainer.log").read_text()
+
+
+def test_a_poison_job_ends(world):
+    job_id = world.job()
+    for _ in range(3):
+        row = world.run(job_id, "sys.exit(3)")
+    assert row.state == "failed"
+    assert row.error["code"] == "too_many_attempts"
+    assert "exit code 3" in row.error["detail"]
+    assert world.bell.rung == [job_id, job_id]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "os.write(events._file.fileno(), b'nonsense\\n'); time.sleep(60)",
+        "(out.parent / 'elsewhere').write_text('x')\n"
+        "events.send('artifact', name='n', kind='k', format='f', file='../elsewhere',"
+        " sha256='0' * 64, size=1); time.sleep(60)",
+        "(out / 'changed').write_text('x')\n"
+        "events.send('artifact', name='n', kind='k', format='f', file='changed',"
+        " sha256='0' * 64, size=1); time.sleep(60)",
+        "events.send('progress'); time.sleep(60)",
+    ],
+    ids=["nonsense", "outside", "changed", "incomplete"],
+)
+def test_a_trainer_that_breaks_the_rules_is_killed(world, body):
+    job_id = world.job()
+    assert world.run(job_id, body).state == "queued"
+    assert world.artifacts() == {}
+
+
+def test_cancelling_asks_for_a_checkpoint(world):
+    job_id = world.job()
+    body = "progress(1)\nwait_for_sigterm()\npublish('checkpoint', 'c', 1, 'x', best=False)"
+    thread = world.start(job_id, body + "\nevents.send('stopped')")
+    set_job(world.database, job_id, state=State.CANCELLING)
+    thread.join(10)
+    assert job(world.database, job_id).state == "cancelled"
+    assert set(world.artifacts()) == {"c"}
+    assert world.bell.rung == []
+
+
+def test_a_trainer_that_will_not_stop_is_killed(world):
+    job_id = world.job()
+    thread = world.start(job_id, "progress(1)\nwhile True: time.sleep(1)")
+    set_job(world.database, job_id, state=State.CANCELLING)
+    began = time.monotonic()
+    thread.join(10)
+    assert 0.9 < time.monotonic() - began < 4
+    assert job(world.database, job_id).state == "cancelled"
+
+
+def test_pausing_ends_the_attempt_not_the_job(world):
+    job_id = world.job()
+    thread = world.start(job_id, "progress(1)\nwait_for_sigterm()\nevents.send('stopped')")
+    set_job(world.database, job_id, state=State.PAUSING)
+    thread.join(10)
+    row = job(world.database, job_id)
+    assert (row.state, row.fruitless) == ("paused", 0)
+
+
+def test_a_job_that_runs_too_long_fails_and_keeps_its_checkpoint(world):
+    job_id = world.job(max_runtime_s=1)
+    body = "progress(1)\nwait_for_sigterm()\npublish('checkpoint', 'c', 1, 'x', best=False)"
+    row = world.run(job_id, body + "\nevents.send('stopped')")
+    assert row.state == "failed"
+    assert row.error["code"] == "max_runtime_exceeded"
+    assert set(world.artifacts()) == {"c"}
+
+
+def test_a_shutdown_costs_neither_work_nor_an_attempt(world):
+    job_id = world.job()
+    body = "progress(1)\nwait_for_sigterm()\npublish('checkpoint', 'c', 1, 'x', best=False)"
+    thread = world.start(job_id, body + "\nevents.send('stopped')")
+    world.shutdown.set()
+    thread.join(10)
+    row = job(world.database, job_id)
+    assert (row.state, row.fruitless) == ("queued", 0)
+    assert set(world.artifacts()) == {"c"}
+    assert world.bell.rung == [job_id]
+    world.run(job_id, "")
+    assert job(world.database, job_id).attempt == 1, "a worker that is leaving takes nothing"
+
+
+def test_a_lost_hold_kills_the_trainer_at_once(world):
+    job_id = world.job()
+    body = "progress(1)\nfor step in range(2, 10**6): progress(step); time.sleep(0.01)"
+    thread = world.start(job_id, body)
+    expire(world.database, job_id)
+    claim = world.ledger.claim(job_id, "another")
+    assert claim is not None
+    thread.join(10)
+    row = job(world.database, job_id)
+    assert (row.state, row.token, row.worker) == ("running", claim.token, "another")
+    assert world.bell.rung == []
+
+
+def test_a_database_that_is_away_for_a_moment_costs_nothing(world, monkeypatch):
+    job_id = world.job()
+    body = "for step in range(1, 40): progress(step); time.sleep(0.05)\nevents.send('done')"
+    real = world.ledger.write
+    away = [True, True]
+
+    def write(*args, **kwargs):
+        if kwargs["progress"].get("step", 0) > 5 and away:
+            away.pop()
+            raise OperationalError("UPDATE", {}, Exception("connection refused"))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(world.ledger, "write", write)
+    row = world.run(job_id, body)
+    assert (row.state, row.attempt) == ("succeeded", 1)
+    assert not away
+    assert world.steps() == list(range(1, 40))
+
+
+def test_a_database_that_hangs_costs_the_trainer_its_life_within_the_lease(world, monkeypatch):
+    """The one that writes hangs, so somebody else must do the killing."""
+    job_id = world.job()
+    released = threading.Event()
+    body = "progress(1)\nwhile True: time.sleep(1)"
+    real = world.ledger.write
+
+    def write(*args, **kwargs):
+        if kwargs["progress"].get("step", 0) > 0:
+            released.wait(20)
+            raise OperationalError("UPDATE", {}, Exception("timeout"))
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(world.ledger, "write", write)
+    began = time.monotonic()
+    thread = threading.Thread(target=world.run, args=(job_id, body))
+    thread.start()
+    while not world.trainers:
+        time.sleep(0.01)
+    while world.trainers[0].status() not in ("zombie", "terminated"):
+        time.sleep(0.01)
+        assert time.monotonic() - began < LEASE_S
+    released.set()
+    thread.join(10)
+    row = job(world.database, job_id)
+    assert row.state == "running", "given up in silence: the lease tells the others"
+
+
+def test_a_stopped_supervisor_that_wakes_up_too_late_lets_go(world):
+    """Its trainer is stopped for longer than the lease; another attempt has begun meanwhile."""
+    job_id = world.job()
+    thread = world.start(job_id, "progress(1)\nwhile True: time.sleep(0.1)")
+    os.kill(world.trainers[0].pid, signal.SIGSTOP)
+    expire(world.database, job_id)
+    assert world.ledger.claim(job_id, "another")
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_dataset_that_is_gone_fails_no_worker(world):
+    job_id = world.job()
+    (made,) = list(world.storage.root.glob("??/*"))
+    made.unlink()
+    assert world.run(job_id, "").state == "queued"
+    assert "FileNotFoundError" in world.reasons(job_id)[-1]

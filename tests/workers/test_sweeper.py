@@ -1,0 +1,150 @@
+"""What nobody heard of is rung for again, by one sweeper at a time."""
+
+import threading
+import time
+
+import pytest
+
+from app.db import now_plus
+from app.ids import new_id
+from app.tables import Dataset, Worker
+from tests.workers.rows import add_job, expire, job, set_job
+from workers.ledger import Ledger
+from workers.roster import Roster
+from workers.sweeper import Sweeper
+from workers.ticker import Ticker, Watchdog
+
+
+class Bell:
+    """Notes who was rung for."""
+
+    def __init__(self) -> None:
+        self.rung: list[tuple[str, str]] = []
+
+    def run_job(self, job_id: str, priority: str) -> None:
+        self.rung.append((job_id, priority))
+
+    def inspect_teacher(self, teacher_id: str) -> None:
+        self.rung.append((teacher_id, "light"))
+
+    inspect_dataset = inspect_teacher
+
+
+@pytest.fixture
+def bell():
+    return Bell()
+
+
+@pytest.fixture
+def waiting():
+    return {}
+
+
+@pytest.fixture
+def sweeper(settings, database, bell, waiting):
+    settings.home.mkdir(parents=True, exist_ok=True)
+    return Sweeper(
+        database=database,
+        ledger=Ledger(database, lease_s=60, max_attempts=3),
+        doorbell=bell,
+        waiting=lambda queue: waiting.get(queue, 0),
+        home=settings.home,
+    )
+
+
+def test_old_queued_jobs_are_rung_for_in_their_queue(sweeper, database, bell, waiting):
+    old = add_job(database)
+    high = add_job(database, priority="high")
+    for job_id in (old, high):
+        set_job(database, job_id, created_at=now_plus(-10))
+    add_job(database)  # its message is on the way
+    sweeper.sweep()
+    assert bell.rung == [(high, "high"), (old, "normal")]
+    bell.rung.clear()
+    waiting["train"] = 1
+    sweeper.sweep()
+    assert bell.rung == [(high, "high")], "what still waits in the broker is not rung for again"
+
+
+def test_a_silent_attempt_is_ended_and_rung_for(sweeper, database, bell):
+    job_id = add_job(database)
+    set_job(database, job_id, created_at=now_plus(-10))
+    assert sweeper._ledger.claim(job_id, "w")
+    sweeper.sweep()
+    assert bell.rung == []
+    expire(database, job_id)
+    sweeper.sweep()
+    assert job(database, job_id).state == "queued"
+    assert bell.rung == [(job_id, "normal")]
+
+
+def test_a_resource_that_is_checked_for_too_long_is_rung_for(sweeper, database, bell):
+    identity = new_id("dst")
+    with database.transaction() as session:
+        session.add(Dataset(id=identity, name="d", spec={}, created_at=now_plus(-40)))
+        session.add(Dataset(id=new_id("dst"), name="young", spec={}))
+    sweeper.sweep()
+    assert bell.rung == [(identity, "light")]
+
+
+def test_one_sweeps_at_a_time(sweeper, database, bell):
+    set_job(database, add_job(database), created_at=now_plus(-10))
+    with sweeper._elected() as elected:
+        assert elected
+        thread = threading.Thread(target=sweeper.sweep)
+        thread.start()
+        thread.join(5)
+    assert bell.rung == []
+    sweeper.sweep()
+    assert len(bell.rung) == 1
+
+
+def test_workers_sign_in_and_off(database):
+    roster = Roster(database, "train@here", "train")
+    roster.join()
+    roster.join()
+    roster.describe({"device": "cpu", "memory_bytes": 1, "gflops": {"fp32": 2.0}})
+    with database.reading() as session:
+        row = session.get_one(Worker, "train@here")
+    assert (row.device, row.queue, row.gflops) == ("cpu", "train", {"fp32": 2.0})
+    time.sleep(0.01)
+    roster.beat()
+    with database.reading() as session:
+        assert session.get_one(Worker, "train@here").seen_at > row.seen_at
+    roster.leave()
+    with database.reading() as session:
+        assert session.get(Worker, "train@here") is None
+
+
+def test_a_ticker_goes_on_after_a_failure():
+    ticks = []
+
+    def action() -> None:
+        ticks.append(1)
+        raise OSError("away")
+
+    ticker = Ticker("t", 0.01, action)
+    ticker.start()
+    while len(ticks) < 3:
+        time.sleep(0.01)
+    ticker.stop()
+    count = len(ticks)
+    time.sleep(0.05)
+    assert len(ticks) == count
+
+
+def test_a_watchdog_barks_once_when_it_is_not_fed():
+    barks = []
+    watchdog = Watchdog(0.2, lambda: barks.append(1))
+    for _ in range(6):
+        time.sleep(0.05)
+        watchdog.feed()
+    assert not watchdog.barked
+    time.sleep(0.5)
+    assert watchdog.barked
+    assert barks == [1]
+    watchdog.stop()
+    fed = Watchdog(0.1, lambda: barks.append(2))
+    fed.stop()
+    time.sleep(0.2)
+    assert barks == [1]
