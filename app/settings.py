@@ -1,7 +1,7 @@
 """The only reader of the environment: every setting of the service and its workers."""
 
 import os
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
     """Soft targets and baselines kept for later jobs."""
     log_format: Literal["console", "json"] = "console"
 
-    @cached_property
+    @property
     def database(self) -> str:
         """The SQLAlchemy URL, with the one driver for each database."""
         if not self.database_url:
@@ -69,14 +69,14 @@ class Settings(BaseSettings):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(prefix)
         return self.database_url
 
-    @cached_property
+    @property
     def memory_budget(self) -> int:
         """Bytes that one training may take, as far as this process can tell."""
         if self.memory_budget_bytes is not None:
             return self.memory_budget_bytes
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
-    @cached_property
+    @property
     def broker(self) -> str:
         """The broker's URL; without a setting, a Redis on its usual local port."""
         return self.broker_url or "redis://127.0.0.1:6379/0"
