@@ -146,7 +146,7 @@ class Client:
 
 def show(report: dict[str, Any]) -> None:
     """The table of the three sides, and the verdict."""
-    table = Table(box=None, padding=(0, 2), header_style="bold")
+    table = Table(box=None, padding=(0, 1), header_style="bold")
     table.add_column("")
     for title in ("accuracy", "95 % interval", "errors", "NLL", "ECE", "parameters"):
         table.add_column(title, justify="right")

@@ -64,10 +64,12 @@ class Attempt:
         self._kill_at = float("inf")
         self._overtime = False
         self._refilled = False
+        self._state = State.RUNNING  # as the last write found it
         # What is not written yet.
         self._progress = claim.progress
         self._phase = "starting"
         self._points: list[Any] = []
+        self._reached = 0  # the furthest step of any point
         self._flush_at = self._began + FLUSH_S
         # How the trainer says that it ended: a `done`, `failed` or `stopped` event.
         self._verdict: dict[str, Any] | None = None
@@ -119,7 +121,8 @@ class Attempt:
             if full:
                 time.sleep(FLUSH_S / 4)
             if time.monotonic() >= self._flush_at:
-                self._attend(trainer, self._try_flush())
+                self._try_flush()
+            self._attend(trainer)
             if time.monotonic() >= self._kill_at:
                 trainer.kill()
 
@@ -136,6 +139,7 @@ class Attempt:
                 self._flush_at = 0.0
             case "metrics":
                 self._points += event["points"]
+                self._reached = max([self._reached, *(point[1] for point in event["points"])])
             case "resolved" if self._claim.resolved is None:
                 self._persist(lambda: self._ledger.resolve(self._claim, event))
             case "checkpoint" | "deliverable" | "artifact" as kind:
@@ -143,14 +147,14 @@ class Attempt:
             case "done" | "failed" | "stopped" as how:
                 self._verdict = {"how": how, **event}
 
-    def _attend(self, trainer: Trainer, state: State | None) -> None:
+    def _attend(self, trainer: Trainer) -> None:
         """Asks the trainer to end when there is a reason to."""
         if time.monotonic() - self._began > REFILL_S:
             self._refill()
         limit = self._claim.spec.get("max_runtime_s")
         held_s = self._claim.seconds_held + time.monotonic() - self._began
         self._overtime = self._overtime or (limit is not None and held_s > limit)
-        wanted = state in (State.CANCELLING, State.PAUSING)
+        wanted = self._state in (State.CANCELLING, State.PAUSING)
         if self._kill_at == float("inf") and (wanted or self._overtime or self._shutdown.is_set()):
             trainer.terminate()
             self._kill_at = time.monotonic() + self._settings.cancel_grace_s
@@ -160,26 +164,24 @@ class Attempt:
             self._refilled = True
             self._standby.fill()
 
-    def _flush(self) -> State:
+    def _flush(self) -> None:
         """One batch: lease, progress and points. Raises Fenced, and what the database raises."""
         began = time.monotonic()
         points = tuple(self._points)
-        state = self._ledger.write(
+        self._state = self._ledger.write(
             self._claim, progress=self._progress, phase=self._phase, points=points
         )
         del self._points[: len(points)]
         self._watchdog.feed()
         self._flush_at = began + min(FLUSH_S, self._ledger.lease_s / 6)
-        return state
 
-    def _try_flush(self) -> State | None:
+    def _try_flush(self) -> None:
         """As `_flush`, but a database that is away is tried again, until the watchdog barks."""
         try:
-            return self._flush()
+            self._flush()
         except AWAY as error:
             log.warning("%s: the database is away: %s", self._claim.job_id, error)
             self._flush_at = time.monotonic() + FLUSH_S
-            return None
 
     def _persist(self, write: Callable[[], T]) -> T:
         """A write that must happen before anything else does."""
@@ -217,7 +219,7 @@ class Attempt:
             format=event.get("format", "safetensors"),
             sha256=sha256,
             size=size,
-            facts=made_facts({"step": self._progress.get("step", 0), **event}),
+            facts=made_facts({"step": self._reached, **event}),
         )
         # The points before a checkpoint count with it.
         self._persist(self._flush)
