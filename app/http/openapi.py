@@ -7,6 +7,7 @@ from fastapi.openapi.utils import get_openapi
 
 from app.errors import MEDIA_TYPE
 from app.http.problems import ProblemOut
+from app.http.schema import Resource
 
 REF = "#/components/schemas/"
 
@@ -32,6 +33,16 @@ def _finished(made: dict[str, Any]) -> dict[str, Any]:
     schemas["Problem"] = problem
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
+    for resource in Resource.__subclasses__():
+        # Given again: FastAPI has left out what is null.
+        if resource.__name__ in schemas and (
+            extra := resource.model_config.get("json_schema_extra")
+        ):
+            schemas[resource.__name__].update(extra)
+    for schema in schemas.values():
+        if schema.get("title", "").startswith("Page["):
+            item = schema["properties"]["data"]["items"]["$ref"].removeprefix(REF)
+            schema["examples"] = [{"data": schemas[item]["examples"], "next_cursor": None}]
     for operations in made["paths"].values():
         for operation in operations.values():
             _finish(operation, schemas)

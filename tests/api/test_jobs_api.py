@@ -308,12 +308,8 @@ def test_what_has_ended_cannot_be_cancelled(api: httpx.Client, rows: Rows, state
 
 
 def test_unknown_jobs(api: httpx.Client) -> None:
-    for method, path in (
-        ("GET", ""),
-        ("POST", "/cancel"),
-        ("GET", "/metrics"),
-        ("GET", "/student"),
-    ):
+    assert_problem(api.post("/jobs/job_0/cancel"), 404, "job_not_found")
+    for path in ("", "/metrics", "/student", "/report", "/artifacts", "/artifacts/x"):
         assert_problem(api.get(f"/jobs/job_0{path}"), 404, "job_not_found")
 
 

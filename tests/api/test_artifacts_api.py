@@ -1,0 +1,83 @@
+import hashlib
+import json
+
+import httpx
+import pytest
+
+from tests.api.helpers import Rows, assert_problem
+
+WEIGHTS = bytes(range(256)) * 40
+REPORT = {"verdict": "helped", "sentence": "It helped."}
+
+
+@pytest.fixture
+def done(rows: Rows) -> str:
+    """A job that succeeded."""
+    job_id = rows.job(state="succeeded")
+    rows.artifact(job_id, "student.safetensors", WEIGHTS)
+    rows.artifact(job_id, "report.json", json.dumps(REPORT).encode(), kind="report", format="json")
+    rows.artifact(
+        job_id, "checkpoint-7", b"state", kind="checkpoint", format="pt", facts={"best": True}
+    )
+    return job_id
+
+
+def test_what_a_job_made(api: httpx.Client, done: str) -> None:
+    listed = api.get(f"/jobs/{done}/artifacts").json()["data"]
+    assert [item["name"] for item in listed] == [
+        "student.safetensors",
+        "report.json",
+        "checkpoint-7",
+    ]
+    assert listed[2]["facts"] == {"best": True}
+    for item in listed:
+        got = api.get(item["url"])
+        assert got.headers["etag"] == f'"{item["sha256"]}"'
+        assert hashlib.sha256(got.content).hexdigest() == item["sha256"]
+        assert len(got.content) == item["size"]
+
+
+def test_the_student(api: httpx.Client, done: str) -> None:
+    got = api.get(f"/jobs/{done}/student")
+    assert got.content == WEIGHTS
+    assert "student.safetensors" in got.headers["content-disposition"]
+    part = api.get(f"/jobs/{done}/student", headers={"Range": "bytes=100-199"})
+    assert (part.status_code, part.content) == (206, WEIGHTS[100:200])
+    rest = api.get(
+        f"/jobs/{done}/student", headers={"Range": "bytes=200-", "If-Range": got.headers["etag"]}
+    )
+    assert WEIGHTS[:200] + rest.content == WEIGHTS
+    unchanged = {"If-None-Match": got.headers["etag"]}
+    assert api.get(f"/jobs/{done}/student", headers=unchanged).status_code == 304
+    assert api.head(f"/jobs/{done}/student").headers["content-length"] == str(len(WEIGHTS))
+
+
+def test_formats(api: httpx.Client, done: str, rows: Rows) -> None:
+    assert_problem(api.get(f"/jobs/{done}/student?format=onnx"), 404, "format_not_made")
+    rows.artifact(done, "student.onnx", b"onnx", format="onnx")
+    assert api.get(f"/jobs/{done}/student?format=onnx").content == b"onnx"
+    assert api.get(f"/jobs/{done}/student?format=pickle").status_code == 422
+
+
+def test_the_report(api: httpx.Client, done: str) -> None:
+    got = api.get(f"/jobs/{done}/report")
+    assert got.json() == REPORT
+    assert got.headers["content-type"] == "application/json"
+
+
+def test_not_before_it_succeeded(api: httpx.Client, rows: Rows) -> None:
+    running, failed = rows.job(state="running"), rows.job(state="failed")
+    rows.artifact(running, "student.safetensors", WEIGHTS)
+    for path in ("student", "report"):
+        answer = api.get(f"/jobs/{running}/{path}")
+        assert assert_problem(answer, 409, "job_not_finished")["retryable"]
+        answer = api.get(f"/jobs/{failed}/{path}")
+        assert not assert_problem(answer, 409, "job_not_succeeded")["retryable"]
+    assert api.get(f"/jobs/{failed}/artifacts").json() == {"data": []}
+
+
+@pytest.mark.parametrize("name", ["nothing", "../report.json", "%2e%2e/x", "a%00", "/etc/passwd"])
+def test_names_that_are_none(api: httpx.Client, done: str, name: str) -> None:
+    answer = api.get(f"/jobs/{done}/artifacts/{name}")
+    assert answer.status_code == 404
+    assert answer.json()["code"] in ("artifact_not_found", "not_found", "job_not_found")
