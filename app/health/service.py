@@ -49,7 +49,8 @@ def _database(database: Database) -> None:
 
 def _broker(settings: Settings) -> None:
     client = redis.Redis.from_url(
-        settings.broker,
+        # Celery and redis-py have different names for a Unix socket.
+        settings.broker.replace("redis+socket://", "unix://", 1),
         socket_timeout=BROKER_TIMEOUT_S,
         socket_connect_timeout=BROKER_TIMEOUT_S,
     )

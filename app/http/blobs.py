@@ -1,6 +1,7 @@
 """Blobs in and out over HTTP, with flat memory and off the event loop."""
 
 import asyncio
+import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,11 @@ def blob_response(
     else:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
-    headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+    # curl and older clients read only the plain form (RFC 6266, appendix D).
+    plain = re.sub(r"[^A-Za-z0-9._-]", "_", filename)
+    headers["Content-Disposition"] = (
+        f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+    )
     status = 200 if part is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)

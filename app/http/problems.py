@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from app.errors import MEDIA_TYPE, Problem, from_refused, problem_document
 from app.http.parsing import escape_pointer
@@ -101,6 +102,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _on_refused)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_disconnect)
     for error in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(error, _on_database)
     app.add_exception_handler(Exception, _on_anything)
@@ -125,6 +127,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
     }.get(error.status_code, str(error.detail))
     document = problem_document(error.status_code, code, detail, request_id=_id(request))
     return _response(document, error.headers)
+
+
+async def _on_disconnect(_request: Request, _error: Exception) -> Response:
+    # Nobody reads this; without it the server's log would take it for an error of ours.
+    return Response(status_code=400)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import threading
@@ -208,6 +209,18 @@ def test_an_upload_that_breaks_off_leaves_nothing(
             break
         threading.Event().wait(0.02)
     assert len(blobs(settings)) == 1
+
+
+def test_a_full_disk(
+    api: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("app.storage.BlobWriter.write", full)
+    answer = api.post("/files", content=b"x" * MIB)
+    assert assert_problem(answer, 503, "storage_full")["retryable"]
+    assert blobs(settings) == []
 
 
 def test_unknown_files(api: httpx.Client) -> None:
