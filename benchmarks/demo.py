@@ -1,8 +1,10 @@
 """A real distillation, watched through the public HTTP API: `make demo`.
 
 Starts the service on a throw-away directory (or uses STILLHOUSE_URL), uploads the digits, trains a
-teacher, distils a student thirty times smaller, and checks what the service says about it: the
-download's checksum, and the reported accuracy, recomputed here with numpy alone.
+teacher, and distils a much smaller student twice: from all examples, and from a tenth of them, for
+which a teacher has more to give. Each time it checks what the service says: the download's
+checksum, and the reported accuracy, recomputed here with numpy alone. With STILLHOUSE_DATA set,
+MNIST follows.
 
 It lives here and not in app/, since it is a client: nothing in it knows the service from inside.
 """
@@ -18,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +131,9 @@ class Client:
         found = hashlib.sha256(response.content).hexdigest()
         if announced != found:
             raise Disagreement(f"ETag says sha256 {announced}, the bytes say {found}")
-        console.print(f"  student: {len(response.content):,} bytes, sha256 {found[:16]}... agrees")
+        console.print(
+            f"  downloaded: {len(response.content):,} bytes, sha256 {found[:16]}... agrees"
+        )
         return response.content
 
     def artifact(self, job_id: str, name: str) -> bytes:
@@ -183,54 +188,63 @@ def count_errors(weights: bytes, network: dict[str, Any], x: Any, y: Any) -> int
     return int((h.argmax(axis=1) != y).sum())
 
 
-def distil(
-    client: Client,
-    name: str,
-    arrays: dict[str, Any],
-    *,
-    teacher: dict[str, Any],
-    student: dict[str, Any],
-    epochs: tuple[int, int],
-    batch_size: int,
-    seeds: int,
-) -> None:
+@dataclass(frozen=True)
+class Plan:
+    """One data set's demonstration; `shares` are the parts of the train split to distil from."""
+
+    name: str
+    arrays: dict[str, Any]
+    teacher: dict[str, Any]
+    student: dict[str, Any]
+    teacher_epochs: int
+    shares: dict[float, int]
+    """Share of the examples, and epochs over it."""
+    seeds: int
+
+
+def demonstrate(client: Client, plan: Plan) -> None:
     """The main job from end to end. Raises Disagreement."""
-    console.rule(name, align="left")
+    console.rule(plan.name, align="left")
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    source = {"kind": "file", "file": client.upload(buffer.getvalue(), f"{name}.npz")}
-    dataset = client.register("/datasets", {"name": name, "source": source})
+    np.savez(buffer, **plan.arrays)
+    source = {"kind": "file", "file": client.upload(buffer.getvalue(), f"{plan.name}.npz")}
+    dataset = client.register("/datasets", {"name": plan.name, "source": source})
     rows = ", ".join(f"{count:,} {split}" for split, count in dataset["rows"].items())
     console.print(f"  {rows} examples of shape {dataset['feature_shape']}")
 
-    optimizer = {"name": "adam", "lr": 0.002}
-    training = {"batch_size": batch_size, "optimizer": optimizer}
+    training = {"batch_size": 64, "optimizer": {"name": "adam", "lr": 0.002}}
     taught = client.run(
         {
-            "name": "train a teacher",
+            "name": "a teacher",
             "dataset": dataset["id"],
-            "student": {"network": teacher},
+            "student": {"network": plan.teacher},
             "method": {"name": "supervised"},
-            "training": training | {"epochs": epochs[0]},
+            "training": training | {"epochs": plan.teacher_epochs},
         }
     )
-    registered = client.register("/teachers", {"name": f"{name} teacher", "job": taught["id"]})
-    distilled = client.run(
-        {
-            "name": f"distil {seeds} times",
-            "teachers": [registered["id"]],
-            "dataset": dataset["id"],
-            "student": {"network": student},
-            "method": {"name": "kd", "temperature": 4.0, "alpha": 0.9},
-            "training": training | {"epochs": epochs[1]},
-            "baseline": {"seeds": seeds},
-        }
-    )
-    report = client.get(f"/jobs/{distilled['id']}/report")
-    show(report)
+    teacher = client.register("/teachers", {"name": f"{plan.name} teacher", "job": taught["id"]})
+    for share, epochs in plan.shares.items():
+        distilled = client.run(
+            {
+                "name": f"{plan.seeds} students, {100 * share:.0f} % of data",
+                "teachers": [teacher["id"]],
+                "dataset": dataset["id"],
+                "student": {"network": plan.student},
+                "method": {"name": "kd", "temperature": 4.0, "alpha": 0.9},
+                "training": training | {"epochs": epochs},
+                "transfer": {"fraction": share},
+                "baseline": {"seeds": plan.seeds},
+            }
+        )
+        report = client.get(f"/jobs/{distilled['id']}/report")
+        show(report)
+        check(client, distilled["id"], report, plan.arrays)
 
-    weights = client.student(distilled["id"])
-    network = json.loads(client.artifact(distilled["id"], "network.json"))
+
+def check(client: Client, job_id: str, report: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Downloads the student and counts its errors here. Raises Disagreement."""
+    weights = client.student(job_id)
+    network = json.loads(client.artifact(job_id, "network.json"))
     errors = count_errors(weights, network, arrays["x_test"], arrays["y_test"])
     if errors != report["student"]["errors"]:
         raise Disagreement(
@@ -260,21 +274,38 @@ def mlp(inputs: int, *hidden: int, dropout: float = 0.0) -> dict[str, Any]:
     }
 
 
+def plans() -> Iterator[Plan]:
+    yield Plan(
+        name="digits",
+        arrays=digits(),
+        teacher=mlp(64, 256, 256, dropout=0.3),
+        student=mlp(64, 32),
+        teacher_epochs=30,
+        shares={1.0: 30, 0.1: 200},
+        seeds=3,
+    )
+    folder = os.environ.get("STILLHOUSE_DATA")
+    if folder and (path := Path(folder) / "mnist" / "mnist.npz").exists():
+        with np.load(path) as found:
+            arrays = {name: found[name] for name in ("x_train", "y_train", "x_test", "y_test")}
+        yield Plan(
+            name="MNIST",
+            arrays=arrays,
+            teacher=mlp(784, 512, 512, dropout=0.3),
+            student=mlp(784, 32),
+            teacher_epochs=3,
+            shares={0.02: 40},
+            seeds=3,
+        )
+
+
 def main() -> int:
     began = time.monotonic()
     try:
         with service() as url:
             client = Client(url)
-            distil(
-                client,
-                "digits",
-                digits(),
-                teacher=mlp(64, 256, 256, dropout=0.3),
-                student=mlp(64, 12),
-                epochs=(30, 40),
-                batch_size=64,
-                seeds=3,
-            )
+            for plan in plans():
+                demonstrate(client, plan)
     except Disagreement as disagreement:
         console.print(f"[bold red]disagreement:[/bold red] {disagreement}")
         return 1

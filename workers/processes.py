@@ -53,7 +53,12 @@ def trainer_environment(home: Path, source: Mapping[str, str] = os.environ) -> d
     # training of small steps measured 27 times slower with them (65 s against 2.4 s).
     kept.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Libraries keep caches in HOME, and people keep credentials there.
-    return kept | {"STILLHOUSE_HOME": str(home), "HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    return kept | {
+        "STILLHOUSE_HOME": str(home),
+        "HOME": str(home),
+        "TORCHINDUCTOR_CACHE_DIR": str(home / "compiled"),
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 class Spawner:
