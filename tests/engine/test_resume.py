@@ -50,6 +50,7 @@ VARIANTS = {
         }
     },
     "bf16": {"training": {"precision": "bf16"}},
+    "fp16": {"training": {"precision": "fp16"}},
     "three seeds": {"baseline": {"seeds": 3}, "epochs": 1},
 }
 
