@@ -7,7 +7,7 @@ from celery import Celery
 from kombu.exceptions import ChannelError
 
 from app.db import Database
-from app.queue import LIGHT_QUEUE, Doorbell
+from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.storage import open_storage
 from workers.inspection import Inspector
@@ -57,6 +57,7 @@ class Host:
             settings=settings,
             worker=worker,
             shutdown=self.shutdown,
+            priorities=[name for name, queue in TRAIN_QUEUES.items() if queue in queues],
         )
         self.inspector = Inspector(
             verdicts=Verdicts(self._database),

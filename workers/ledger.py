@@ -141,6 +141,22 @@ class Ledger:
             raise Fenced
         return state
 
+    def queued(self, priority: str, *, for_s: float = 0.0, limit: int = 1) -> list[str]:
+        """The jobs that have waited longest, and longer than `for_s`."""
+        with self.database.reading() as session:
+            return list(
+                session.scalars(
+                    select(Job.id)
+                    .where(
+                        Job.state == State.QUEUED,
+                        Job.spec["priority"].as_string() == priority,
+                        Job.created_at <= now_plus(-for_s),
+                    )
+                    .order_by(Job.created_at)
+                    .limit(limit)
+                )
+            )
+
     def recover(self) -> list[str]:
         """Ends every attempt whose lease ran out; the ids of the jobs."""
         with self.database.transaction() as session:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 
-from app.db import Database, now_plus
+from app.db import Database
 from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
-from app.states import State
-from app.tables import Dataset, Job, Teacher
+from app.tables import Dataset, Teacher
 from workers.ledger import Ledger
 from workers.verdicts import Verdicts
 
@@ -56,29 +55,13 @@ class Sweeper:
                 log.warning("%s: recovered from an attempt that went silent", job_id)
             for priority, queue in TRAIN_QUEUES.items():
                 if self._waiting(queue) == 0:
-                    for job_id in self._queued(priority):
+                    for job_id in self._ledger.queued(priority, for_s=QUIET_S, limit=1000):
                         self._doorbell.run_job(job_id, priority)
             if self._waiting(LIGHT_QUEUE) == 0:
                 for teacher_id in self._verdicts.waiting(Teacher, for_s=CHECKING_S):
                     self._doorbell.inspect_teacher(teacher_id)
                 for dataset_id in self._verdicts.waiting(Dataset, for_s=CHECKING_S):
                     self._doorbell.inspect_dataset(dataset_id)
-
-    def _queued(self, priority: str) -> list[str]:
-        """The oldest first."""
-        with self._database.reading() as session:
-            return list(
-                session.scalars(
-                    select(Job.id)
-                    .where(
-                        Job.state == State.QUEUED,
-                        Job.spec["priority"].as_string() == priority,
-                        Job.created_at < now_plus(-QUIET_S),
-                    )
-                    .order_by(Job.created_at)
-                    .limit(1000)
-                )
-            )
 
     @contextmanager
     def _elected(self) -> Iterator[bool]:

@@ -191,5 +191,7 @@ def test_a_standby_that_died_is_replaced(spawner, tmp_path):
     while hello is None:
         hello = standby.listen()
     assert hello["device"] == "cpu"
-    assert standby.take().pid != idle.pid
+    fresh = standby.take()
+    assert fresh.pid != idle.pid
+    fresh.close()
     standby.close()

@@ -79,11 +79,11 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_student(worker, database
     }
 
     calm = add_job(database, dataset_id, **spec)
-    supervisor.run(calm)
+    supervisor.attempt(calm)
     assert job(database, calm).state == "succeeded", job(database, calm).error
 
     killed = add_job(database, dataset_id, **spec)
-    thread = threading.Thread(target=supervisor.run, args=(killed,))
+    thread = threading.Thread(target=supervisor.attempt, args=(killed,))
     thread.start()
     while not artifacts(database, killed):  # its first checkpoint
         assert thread.is_alive()
@@ -92,7 +92,7 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_student(worker, database
     os.kill(busiest.pid, signal.SIGKILL)
     thread.join(30)
     assert job(database, killed).state == "queued"
-    supervisor.run(killed)
+    supervisor.attempt(killed)
     row = job(database, killed)
     assert (row.state, row.attempt) == ("succeeded", 2), row.error
 

@@ -55,8 +55,8 @@ class World:
     def job(self, **spec) -> str:
         return add_job(self.database, self.dataset, **spec)
 
-    def run(self, job_id: str, body: str) -> Job:
-        """One ring of the bell; the row afterwards."""
+    def run(self, job_id: str, body: str, *, go_on: bool = False) -> Job:
+        """One attempt, or with `go_on` all that a ring leads to; the row afterwards."""
 
         def spawn():
             trainer = fake_trainer(self.spawner, self.settings.home, body)
@@ -64,7 +64,7 @@ class World:
             return trainer
 
         standby = Standby(spawn, size=0)
-        Supervisor(
+        supervisor = Supervisor(
             ledger=self.ledger,
             storage=self.storage,
             standby=standby,
@@ -72,7 +72,8 @@ class World:
             settings=self.settings,
             worker="w",
             shutdown=self.shutdown,
-        ).run(job_id)
+        )
+        (supervisor.run if go_on else supervisor.attempt)(job_id)
         standby.close()
         assert not any(trainer.is_running() for trainer in self.trainers), "a stray trainer"
         assert not (self.settings.home / "runs" / job_id / "1").exists()
@@ -102,6 +103,10 @@ class World:
             return list(
                 session.scalars(select(JobEvent.reason).where(where).order_by(JobEvent.seq))
             )
+
+    def steps(self) -> list[int]:
+        with self.database.reading() as session:
+            return sorted(session.scalars(select(MetricPoint.step)))
 
 
 @pytest.fixture
@@ -147,6 +152,15 @@ def test_everything_that_is_told_is_written(world):
     student = artifacts["student.safetensors"]
     assert b"".join(world.storage.read(student.sha256)) == b"s"
     assert world.bell.rung == []
+
+
+def test_one_ring_leads_to_all_that_is_queued_the_urgent_first(world):
+    first = world.job()
+    low, normal, high = (world.job(priority=name) for name in ("low", "normal", "high"))
+    world.run(first, "progress(1)\nevents.send('done')", go_on=True)
+    rows = [job(world.database, job_id) for job_id in (first, high, normal, low)]
+    assert [row.state for row in rows] == ["succeeded"] * 4
+    assert sorted(rows, key=lambda row: row.started_at) == rows
 
 
 def test_a_problem_fails_the_job_with_it(world):
