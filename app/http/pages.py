@@ -1,6 +1,6 @@
 """Lists: newest first, by keyset, with cursors that belong to their filters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import Session
 
+from app.db import UTCDateTime
 from app.http.signing import Signer
 
 Item = TypeVar("Item")
@@ -39,18 +40,36 @@ class Pager:
         filters: Mapping[str, Any] | None = None,
     ) -> tuple[list[Any], str | None]:
         """The rows of this page and the cursor of the next. Raises BadRequest `invalid_cursor`."""
+        return self.read_by((row.created_at, row.id), session, statement, filters)
+
+    def read_by(
+        self,
+        order: Sequence[Any],
+        session: Session,
+        statement: Select[Any],
+        filters: Mapping[str, Any] | None = None,
+    ) -> tuple[list[Any], str | None]:
+        """As `read`, for rows that other columns put in order; together they must be unique."""
         purpose = [self._path, dict(filters or {})]
         if self._cursor is not None:
-            at, last_id = self._signer.read(self._cursor, purpose)
-            place = tuple_(row.created_at, row.id)
-            statement = statement.where(place < tuple_(datetime.fromisoformat(at), last_id))
-        statement = statement.order_by(row.created_at.desc(), row.id.desc())
+            values = self._signer.read(self._cursor, purpose)
+            place = [_read(column, value) for column, value in zip(order, values, strict=True)]
+            statement = statement.where(tuple_(*order) < tuple_(*place))
+        statement = statement.order_by(*(column.desc() for column in order))
         rows = list(session.scalars(statement.limit(self._limit + 1)))
         if len(rows) <= self._limit:
             return rows, None
         rows.pop()
-        last = rows[-1]
-        return rows, self._signer.sign([last.created_at.isoformat(), last.id], purpose)
+        last = [_written(getattr(rows[-1], column.key)) for column in order]
+        return rows, self._signer.sign(last, purpose)
+
+
+def _written(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _read(column: Any, value: Any) -> Any:
+    return datetime.fromisoformat(value) if isinstance(column.type, UTCDateTime) else value
 
 
 async def _pager(

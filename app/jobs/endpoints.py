@@ -1,4 +1,4 @@
-"""POST /jobs, GET /jobs, GET /jobs/{id}, POST /jobs/{id}/cancel."""
+"""POST /jobs, GET /jobs, and what is asked of one job under /jobs/{id}."""
 
 from typing import Annotated
 
@@ -13,11 +13,11 @@ from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
-from app.jobs import repository, service
-from app.jobs.schemas import EXAMPLES, JobOut, ValidationOut
+from app.jobs import repository, service, steering
+from app.jobs.schemas import EXAMPLES, EventOut, JobOut, ValidationOut
 from app.spec.job import JobSpec
 from app.states import State
-from app.tables import Job
+from app.tables import Job, JobEvent
 
 router = APIRouter(tags=["jobs"], route_class=StrictRoute)
 
@@ -98,7 +98,51 @@ def get_job(job_id: JobId, database: DatabaseDep) -> JobOut:
 def cancel_job(job_id: JobId, database: DatabaseDep) -> JobOut:
     """A queued job ends at once, a running one after a last checkpoint. Repeated, it is 200."""
     with database.transaction() as session:
-        job = repository.lock(session, job_id)
-        if job is None:
+        return JobOut.of(steering.cancel(session, _locked(session, job_id)))
+
+
+@router.post(
+    "/jobs/{job_id}/pause",
+    operation_id="pause_job",
+    summary="Pause a job",
+    responses=problems(404, 409),
+)
+def pause_job(job_id: JobId, database: DatabaseDep) -> JobOut:
+    """A queued job pauses at once, a running one after a checkpoint. Repeated, it is 200."""
+    with database.transaction() as session:
+        return JobOut.of(steering.pause(session, _locked(session, job_id)))
+
+
+@router.post(
+    "/jobs/{job_id}/resume",
+    operation_id="resume_job",
+    summary="Resume a paused job",
+    responses=problems(404, 409),
+)
+def resume_job(job_id: JobId, database: DatabaseDep, doorbell: DoorbellDep) -> JobOut:
+    """It is queued, and goes on from its checkpoint to the very same student. Repeated, it is
+    200."""
+    with database.transaction() as session:
+        return JobOut.of(steering.resume(session, _locked(session, job_id), bell=doorbell))
+
+
+@router.get(
+    "/jobs/{job_id}/events",
+    operation_id="list_job_events",
+    summary="List a job's transitions",
+    responses=problems(400, 404),
+)
+def list_job_events(job_id: JobId, database: DatabaseDep, pager: PagerDep) -> Page[EventOut]:
+    """The audit: from which state to which, when, and why. Newest first."""
+    with database.reading() as session:
+        if repository.get(session, job_id) is None:
             raise not_found(job_id)
-        return JobOut.of(service.cancel(session, job))
+        rows, cursor = pager.read_by((JobEvent.seq,), session, repository.events(job_id))
+        return Page(data=[EventOut.of(row) for row in rows], next_cursor=cursor)
+
+
+def _locked(session: Session, job_id: str) -> Job:
+    job = repository.lock(session, job_id)
+    if job is None:
+        raise not_found(job_id)
+    return job

@@ -48,6 +48,11 @@ def listed(
     return statement
 
 
+def events(job_id: str) -> Select[JobEvent]:
+    """The job's audit, to be put in order by seq."""
+    return select(JobEvent).where(JobEvent.job_id == job_id)
+
+
 def live_trainers(session: Session) -> Sequence[Worker]:
     """Workers that train, seen lately."""
     statement = select(Worker).where(Worker.queue == "train", Worker.seen_at > now_plus(-ALIVE_S))

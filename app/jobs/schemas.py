@@ -6,7 +6,7 @@ from typing import Any, Literal
 from app.http.schema import Resource, example
 from app.spec.job import JobSpec
 from app.states import TERMINAL, State
-from app.tables import Job
+from app.tables import Job, JobEvent
 
 SMALLEST: dict[str, Any] = {
     "teachers": ["tch_06a1x7k2m3n4p5q6r7s8t9v0w"],
@@ -35,8 +35,12 @@ SUPERVISED: dict[str, Any] = {
 EXAMPLES: list[dict[str, Any]] = [SMALLEST, USUAL, SUPERVISED]
 
 
+LINKS = ("metrics", "events", "student", "artifacts", "report")
+"""What there is to read below a job."""
+
+_ID = "job_06a1x7k2m3n4p5q6r7s8t9v0w"
 JOB: dict[str, Any] = {
-    "id": "job_06a1x7k2m3n4p5q6r7s8t9v0w",
+    "id": _ID,
     "name": "mnist 800-800",
     "state": "running",
     "is_terminal": False,
@@ -59,7 +63,7 @@ JOB: dict[str, Any] = {
     "created_at": "2026-03-01T12:00:00Z",
     "started_at": "2026-03-01T12:00:00.2Z",
     "finished_at": None,
-    "links": {"self": "/jobs/job_06a1x7k2m3n4p5q6r7s8t9v0w"},
+    "links": {"self": f"/jobs/{_ID}", **{name: f"/jobs/{_ID}/{name}" for name in LINKS}},
 }
 
 
@@ -104,13 +108,41 @@ class JobOut(Resource, json_schema_extra=example(JOB)):
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
-            links={
-                "self": here,
-                "metrics": f"{here}/metrics",
-                "student": f"{here}/student",
-                "artifacts": f"{here}/artifacts",
-                "report": f"{here}/report",
-            },
+            links={"self": here, **{name: f"{here}/{name}" for name in LINKS}},
+        )
+
+
+EVENT: dict[str, Any] = {
+    "seq": 2,
+    "at": "2026-03-01T12:00:00.2Z",
+    "from_state": "queued",
+    "to_state": "running",
+    "attempt": 1,
+    "reason": "claimed by train@worker-1",
+}
+
+
+class EventOut(Resource, json_schema_extra=example(EVENT)):
+    """A step of a job from one state to another."""
+
+    seq: int
+    """Rises with time; shared with the job's metrics, so there are gaps."""
+    at: datetime
+    from_state: str | None
+    """Null for a job that was just submitted."""
+    to_state: str
+    attempt: int
+    reason: str
+
+    @classmethod
+    def of(cls, row: JobEvent) -> "EventOut":
+        return cls(
+            seq=row.seq,
+            at=row.at,
+            from_state=row.from_state,
+            to_state=row.to_state,
+            attempt=row.attempt,
+            reason=row.reason,
         )
 
 

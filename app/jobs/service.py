@@ -1,11 +1,10 @@
-"""Submitting, validating and cancelling jobs."""
+"""Submitting and validating jobs."""
 
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from app.db import after_commit
-from app.errors import Conflict
 from app.ids import new_id
 from app.jobs import repository
 from app.jobs.advice import advise
@@ -15,7 +14,6 @@ from app.jobs.schemas import ValidationOut
 from app.queue import Doorbell
 from app.settings import Settings
 from app.spec.job import JobSpec
-from app.states import State, transition
 from app.storage import Storage
 from app.tables import Job
 
@@ -54,29 +52,6 @@ def validate(
         estimate=estimate(resolution, material),
         warnings=advise(session, spec, material),
     )
-
-
-def cancel(session: Session, job: Job) -> Job:
-    """Ends a job that nobody holds; asks whoever holds it to. Raises Conflict once it has ended.
-
-    The caller has locked the job.
-    """
-    match State(job.state):
-        case State.CANCELLED | State.CANCELLING:
-            return job
-        case State.SUCCEEDED | State.FAILED:
-            raise Conflict(
-                "job_already_ended",
-                f"The job {job.id} has {job.state}: there is nothing left to cancel.",
-            )
-        case State.QUEUED | State.PAUSED:
-            transition(
-                session, job.id, State.CANCELLED, reason="cancelled by request", phase="cancelled"
-            )
-        case _:
-            transition(session, job.id, State.CANCELLING, reason="cancelled by request")
-    session.refresh(job)
-    return job
 
 
 def _not_begun(spec: JobSpec, material: Material) -> dict[str, Any]:

@@ -183,8 +183,34 @@ def test_a_killed_trainer_costs_an_attempt_but_no_bit(service, digits, teacher) 
     ended = service.ended(shot)
     assert ended["state"] == "succeeded", ended["error"]
     assert ended["attempt"] > 1
-    one, other = (
-        hashlib.sha256(service.http.get(f"/jobs/{job}/student").content).hexdigest()
-        for job in (plain, shot)
-    )
-    assert one == other
+    assert student_sha256(service, plain) == student_sha256(service, shot)
+
+
+def test_a_pause_costs_no_bit(service, digits, teacher) -> None:
+    body = kd_job(teacher, digits, training={"epochs": 400, "seed": 8}, baseline=None)
+    plain = service.post("/jobs", body)["id"]
+    assert service.ended(plain)["state"] == "succeeded"
+    broken = service.post("/jobs", body)["id"]
+    service.until(f"/jobs/{broken}", lambda it: it["progress"]["fraction"] > 0.3)
+    assert service.http.post(f"/jobs/{broken}/pause").json()["state"] == "pausing"
+    paused = service.until(f"/jobs/{broken}", lambda it: it["state"] != "pausing", 20)
+    assert paused["state"] == "paused"
+    assert 0.3 < paused["progress"]["fraction"] < 1
+    assert service.http.post(f"/jobs/{broken}/resume").json()["state"] == "queued"
+    ended = service.ended(broken)
+    assert (ended["state"], ended["attempt"]) == ("succeeded", 2), ended["error"]
+    assert student_sha256(service, plain) == student_sha256(service, broken)
+    events = service.get(f"/jobs/{broken}/events")["data"]
+    assert [event["to_state"] for event in reversed(events)] == [
+        "queued",
+        "running",
+        "pausing",
+        "paused",
+        "queued",
+        "running",
+        "succeeded",
+    ]
+
+
+def student_sha256(service, job: str) -> str:
+    return hashlib.sha256(service.http.get(f"/jobs/{job}/student").content).hexdigest()

@@ -25,7 +25,14 @@ def test_a_job_is_queued(api: httpx.Client, rows: Rows, database: Database) -> N
     assert job["progress"]["fraction"] == 0
     assert job["spec"]["method"]["temperature"] == 4.0
     assert job["spec"]["teachers"] == body["teachers"]
-    assert set(job["links"]) == {"self", "metrics", "student", "artifacts", "report"}
+    assert set(job["links"]) == {
+        "self",
+        "metrics",
+        "events",
+        "student",
+        "artifacts",
+        "report",
+    }
     assert api.get(job["links"]["self"]).json() == job
     with database.reading() as session:
         event = session.scalars(sa.select(JobEvent)).one()
@@ -285,31 +292,10 @@ def test_queries_that_are_none(api: httpx.Client, query: str) -> None:
     assert answer.json()["errors"][0]["pointer"].startswith(pointer)
 
 
-def test_cancel(api: httpx.Client, rows: Rows, database: Database) -> None:
-    queued = rows.job(state="queued")
-    for _ in range(2):
-        answer = api.post(f"/jobs/{queued}/cancel")
-        assert answer.status_code == 200
-        assert (answer.json()["state"], answer.json()["is_terminal"]) == ("cancelled", True)
-        assert answer.json()["finished_at"] is not None
-    running = rows.job(state="running")
-    for _ in range(2):
-        assert api.post(f"/jobs/{running}/cancel").json()["state"] == "cancelling"
-    with database.reading() as session:
-        events = session.scalars(sa.select(JobEvent.to_state).order_by(JobEvent.at)).all()
-    assert events == ["cancelled", "cancelling"]
-
-
-@pytest.mark.parametrize("state", ["succeeded", "failed"])
-def test_what_has_ended_cannot_be_cancelled(api: httpx.Client, rows: Rows, state: str) -> None:
-    job_id = rows.job(state=state)
-    assert_problem(api.post(f"/jobs/{job_id}/cancel"), 409, "job_already_ended")
-    assert api.get(f"/jobs/{job_id}").json()["state"] == state
-
-
 def test_unknown_jobs(api: httpx.Client) -> None:
-    assert_problem(api.post("/jobs/job_0/cancel"), 404, "job_not_found")
-    for path in ("", "/metrics", "/student", "/report", "/artifacts", "/artifacts/x"):
+    for verb in ("cancel", "pause", "resume"):
+        assert_problem(api.post(f"/jobs/job_0/{verb}"), 404, "job_not_found")
+    for path in ("", "/metrics", "/events", "/student", "/report", "/artifacts", "/artifacts/x"):
         assert_problem(api.get(f"/jobs/job_0{path}"), 404, "job_not_found")
 
 
