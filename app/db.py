@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import DateTime, Dialect, Double, Engine, create_engine, event, literal
 from sqlalchemy.ext.compiler import compiles
@@ -93,6 +93,16 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+class _Lock(TypedDict):
+    read: bool
+    key_share: bool
+
+
+KEPT: _Lock = {"read": True, "key_share": True}
+"""For `with_for_update`: rows that nobody may delete before the transaction ends, so that another
+row can name them. SQLite, which has one writer, needs no such thing."""
 
 
 def after_commit(session: Session, action: Callable[[], None]) -> None:

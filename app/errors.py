@@ -97,6 +97,12 @@ def unprocessable(pointer: str, code: str, detail: str) -> Unprocessable:
     )
 
 
+def in_use(kind: str, row_id: str, users: Sequence[str]) -> Conflict:
+    """What cannot be deleted because of the resources with these ids."""
+    named = ", ".join(users[:10]) + (f" and {len(users) - 10} more" if len(users) > 10 else "")
+    return Conflict(f"{kind}_in_use", f"The {kind} {row_id} is used by {named}.")
+
+
 def problem_document(
     status: int,
     code: str,

@@ -1,4 +1,4 @@
-"""POST /datasets, GET /datasets, GET /datasets/{id}."""
+"""POST /datasets, GET /datasets, GET and DELETE /datasets/{id}."""
 
 from typing import Annotated
 
@@ -8,12 +8,13 @@ from sqlalchemy.orm import Session
 from app.datasets import repository, service
 from app.datasets.schemas import DIGITS, FROM_FILE, DatasetOut
 from app.dependencies import DatabaseDep, DoorbellDep, StorageDep
-from app.errors import NotFound
+from app.errors import NotFound, in_use
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
+from app.jobs import repository as jobs
 from app.spec.dataset import DatasetSpec
 from app.tables import Dataset
 
@@ -65,5 +66,26 @@ def get_dataset(dataset_id: DatasetId, database: DatabaseDep) -> DatasetOut:
     with database.reading() as session:
         row = repository.get(session, dataset_id)
         if row is None:
-            raise NotFound("dataset_not_found", f"There is no dataset {dataset_id}.")
+            raise _not_found(dataset_id)
         return DatasetOut.of(row)
+
+
+@router.delete(
+    "/datasets/{dataset_id}",
+    operation_id="delete_dataset",
+    summary="Delete a dataset",
+    status_code=204,
+    responses=problems(404, 409),
+)
+def delete_dataset(dataset_id: DatasetId, database: DatabaseDep) -> None:
+    """A job that has not ended keeps its dataset: 409."""
+    with database.transaction() as session:
+        if repository.lock(session, dataset_id) is None:
+            raise _not_found(dataset_id)
+        if users := jobs.users(session, dataset_id):
+            raise in_use("dataset", dataset_id, users)
+        repository.remove(session, dataset_id)
+
+
+def _not_found(dataset_id: str) -> NotFound:
+    return NotFound("dataset_not_found", f"There is no dataset {dataset_id}.")

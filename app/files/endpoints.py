@@ -1,11 +1,11 @@
-"""POST /files, GET /files/{id}, GET /files/{id}/content."""
+"""POST /files, GET and DELETE /files/{id}, GET /files/{id}/content."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
 from app.dependencies import DatabaseDep, StorageDep
-from app.errors import NotFound, UnsupportedMedia
+from app.errors import NotFound, UnsupportedMedia, in_use
 from app.files import headers, repository, service
 from app.files.schemas import FileOut
 from app.http.blobs import blob_response
@@ -67,7 +67,7 @@ def get_file(file_id: FileId, database: DatabaseDep) -> FileOut:
     with database.reading() as session:
         file = repository.get(session, file_id)
         if file is None:
-            raise NotFound("file_not_found", f"There is no file {file_id}.")
+            raise _not_found(file_id)
         return FileOut.of(file)
 
 
@@ -87,3 +87,24 @@ def get_file_content(
     return blob_response(
         request, storage, sha256=file.sha256, size=file.size, filename=file.filename
     )
+
+
+@router.delete(
+    "/files/{file_id}",
+    operation_id="delete_file",
+    summary="Delete a file",
+    status_code=204,
+    responses=problems(404, 409),
+)
+def delete_file(file_id: FileId, database: DatabaseDep) -> None:
+    """Teachers and datasets made of it, and jobs that will start from it, keep it: 409."""
+    with database.transaction() as session:
+        if repository.lock(session, file_id) is None:
+            raise _not_found(file_id)
+        if users := repository.users(session, file_id):
+            raise in_use("file", file_id, users)
+        repository.remove(session, file_id)
+
+
+def _not_found(file_id: str) -> NotFound:
+    return NotFound("file_not_found", f"There is no file {file_id}.")

@@ -1,13 +1,16 @@
 """SQL on files and on the blobs behind them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Text, cast, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.db import KEPT
 from app.ids import new_id
-from app.tables import Blob, File
+from app.jobs import repository as jobs
+from app.tables import Blob, Dataset, File, Teacher
 
 
 def add(session: Session, filename: str, sha256: str, size: int) -> File:
@@ -30,6 +33,33 @@ def get(session: Session, file_id: str) -> File | None:
 
 
 def get_many(session: Session, file_ids: Iterable[str]) -> dict[str, File]:
-    """Those that exist, by id."""
-    rows = session.scalars(select(File).where(File.id.in_(set(file_ids))))
+    """Those that exist, by id; nobody deletes them until this transaction ends."""
+    rows = session.scalars(select(File).where(File.id.in_(set(file_ids))).with_for_update(**KEPT))
     return {row.id: row for row in rows}
+
+
+def lock(session: Session, file_id: str) -> File | None:
+    """The file, which nothing new can name until this transaction ends."""
+    return session.get(File, file_id, with_for_update=True)
+
+
+def remove(session: Session, file_id: str) -> None:
+    session.execute(delete(File).where(File.id == file_id))
+
+
+def users(session: Session, file_id: str) -> list[str]:
+    """The teachers and datasets that were made of it, and the jobs that will start from it."""
+    teachers = session.scalars(select(Teacher.id).where(Teacher.file_id == file_id))
+    datasets = session.execute(
+        select(Dataset.id, Dataset.spec).where(
+            cast(Dataset.spec, Text).contains(f'"{file_id}"', autoescape=True)
+        )
+    )
+    named = [row.id for row in datasets if file_id in _named(row.spec["source"])]
+    return [*sorted(teachers), *sorted(named), *jobs.users(session, file_id)]
+
+
+def _named(source: dict[str, Any]) -> Iterator[str | None]:
+    yield source.get("file")
+    for ids in (source.get("files") or {}).values():
+        yield from ids

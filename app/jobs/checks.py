@@ -52,7 +52,7 @@ class Material:
 
 def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
     """Raises Unprocessable for unknown or rejected ids, Conflict for those still checking."""
-    dataset = datasets.get(session, spec.dataset)
+    dataset = datasets.keep(session, spec.dataset)
     facts = _ready(dataset, "dataset", spec.dataset, "/dataset").facts
     known = teachers.get_many(session, spec.teachers)
     rows = tuple(
@@ -60,7 +60,7 @@ def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
         for index, teacher_id in enumerate(spec.teachers)
     )
     if spec.student.file is not None:
-        file = files.get(session, spec.student.file)
+        file = files.get_many(session, [spec.student.file]).get(spec.student.file)
         if file is None:
             raise unprocessable(
                 "/student/file", "unknown_file", f"There is no file {spec.student.file}."

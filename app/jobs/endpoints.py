@@ -7,7 +7,7 @@ from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
 from app.dependencies import DatabaseDep, DoorbellDep, SettingsDep, StorageDep
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
@@ -16,7 +16,7 @@ from app.http.problems import problems
 from app.jobs import repository, service, steering
 from app.jobs.schemas import EXAMPLES, EventOut, JobOut, ValidationOut
 from app.spec.job import JobSpec
-from app.states import State
+from app.states import TERMINAL, State
 from app.tables import Job, JobEvent
 
 router = APIRouter(tags=["jobs"], route_class=StrictRoute)
@@ -87,6 +87,25 @@ def get_job(job_id: JobId, database: DatabaseDep) -> JobOut:
         if job is None:
             raise not_found(job_id)
         return JobOut.of(job)
+
+
+@router.delete(
+    "/jobs/{job_id}",
+    operation_id="delete_job",
+    summary="Delete a job",
+    status_code=204,
+    responses=problems(404, 409),
+)
+def delete_job(job_id: JobId, database: DatabaseDep) -> None:
+    """With its curves, events and artifacts, once it has ended: 409 before. A teacher that was
+    made of its student stays."""
+    with database.transaction() as session:
+        job = _locked(session, job_id)
+        if job.state not in TERMINAL:
+            raise Conflict(
+                "job_not_ended", f"The job {job_id} is {job.state}.", hint="Cancel it first."
+            )
+        repository.remove(session, job_id)
 
 
 @router.post(

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, Text, cast, delete, exists, select, update
 from sqlalchemy.orm import Session
 
-from app.db import now_plus
-from app.tables import Job, JobEvent, JobLabel, Worker
+from app.db import KEPT, now_plus
+from app.states import TERMINAL
+from app.tables import Job, JobEvent, JobLabel, Teacher, Worker
 
 ALIVE_S = 30.0
 """A worker that was not seen for so long is not counted on."""
@@ -31,6 +33,33 @@ def get(session: Session, job_id: str) -> Job | None:
 def lock(session: Session, job_id: str) -> Job | None:
     """The job, which nobody else changes until this transaction ends."""
     return session.get(Job, job_id, with_for_update=True)
+
+
+def keep(session: Session, job_id: str) -> Job | None:
+    """The job, which nobody deletes until this transaction ends."""
+    return session.get(Job, job_id, with_for_update=dict(KEPT))
+
+
+def remove(session: Session, job_id: str) -> None:
+    """With its labels, events, curves and artifacts. Teachers made of it have their own bytes."""
+    session.execute(update(Teacher).where(Teacher.job_id == job_id).values(job_id=None))
+    session.execute(delete(Job).where(Job.id == job_id))
+
+
+def users(session: Session, resource_id: str) -> list[str]:
+    """The jobs that have not ended and name this teacher, dataset or file."""
+    # Nothing indexes what a specification holds, but jobs that have not ended are few.
+    rows = session.execute(
+        select(Job.id, Job.spec).where(
+            Job.state.not_in(TERMINAL),
+            cast(Job.spec, Text).contains(f'"{resource_id}"', autoescape=True),
+        )
+    )
+    return sorted(row.id for row in rows if resource_id in _named(row.spec))
+
+
+def _named(spec: dict[str, Any]) -> tuple[str | None, ...]:
+    return *spec["teachers"], spec["dataset"], spec["student"]["file"]
 
 
 def listed(

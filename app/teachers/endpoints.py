@@ -1,4 +1,4 @@
-"""POST /teachers, GET /teachers, GET /teachers/{id}."""
+"""POST /teachers, GET /teachers, GET and DELETE /teachers/{id}."""
 
 from typing import Annotated
 
@@ -6,12 +6,13 @@ from fastapi import APIRouter, Body, Path, Response
 from sqlalchemy.orm import Session
 
 from app.dependencies import DatabaseDep, DoorbellDep, SettingsDep, StorageDep
-from app.errors import NotFound
+from app.errors import NotFound, in_use
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
+from app.jobs import repository as jobs
 from app.tables import Teacher
 from app.teachers import repository, service
 from app.teachers.schemas import FROM_FILE, FROM_JOB, TeacherIn, TeacherOut
@@ -65,5 +66,26 @@ def get_teacher(teacher_id: TeacherId, database: DatabaseDep) -> TeacherOut:
     with database.reading() as session:
         row = repository.get(session, teacher_id)
         if row is None:
-            raise NotFound("teacher_not_found", f"There is no teacher {teacher_id}.")
+            raise _not_found(teacher_id)
         return TeacherOut.of(row)
+
+
+@router.delete(
+    "/teachers/{teacher_id}",
+    operation_id="delete_teacher",
+    summary="Delete a teacher",
+    status_code=204,
+    responses=problems(404, 409),
+)
+def delete_teacher(teacher_id: TeacherId, database: DatabaseDep) -> None:
+    """A job that has not ended keeps its teachers: 409."""
+    with database.transaction() as session:
+        if repository.lock(session, teacher_id) is None:
+            raise _not_found(teacher_id)
+        if users := jobs.users(session, teacher_id):
+            raise in_use("teacher", teacher_id, users)
+        repository.remove(session, teacher_id)
+
+
+def _not_found(teacher_id: str) -> NotFound:
+    return NotFound("teacher_not_found", f"There is no teacher {teacher_id}.")

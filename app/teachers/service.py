@@ -39,7 +39,7 @@ def _from_file(
     session: Session, wanted: TeacherIn, storage: Storage, settings: Settings
 ) -> Teacher:
     network: Network = wanted.network  # type: ignore[assignment]
-    file = files.get(session, wanted.file or "")
+    file = files.get_many(session, [wanted.file or ""]).get(wanted.file or "")
     if file is None:
         raise unprocessable("/file", "unknown_file", f"There is no file {wanted.file}.")
     _check_class_names(wanted, network.classes)
@@ -63,7 +63,7 @@ def _from_file(
 
 
 def _from_job(session: Session, wanted: TeacherIn, job_id: str, storage: Storage) -> Teacher:
-    job = jobs.get(session, job_id)
+    job = jobs.keep(session, job_id)
     if job is None:
         raise unprocessable("/job", "unknown_job", f"There is no job {job_id}.")
     if job.state != State.SUCCEEDED:
