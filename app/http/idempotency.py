@@ -102,7 +102,7 @@ Key = Annotated[
 async def _of_json(request: Request, key: Key = None) -> Idempotency:
     fingerprint = ""
     if key is not None:
-        fingerprint = _fingerprint(await request.json())
+        fingerprint = _fingerprint(await request.json() if await request.body() else None)
     return Idempotency(key, _operation(request), fingerprint)
 
 

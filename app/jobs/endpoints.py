@@ -14,6 +14,7 @@ from app.http.pages import Page, PagerDep
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
 from app.jobs import repository, service, steering
+from app.jobs.clone import CLONE, CloneIn, overridden
 from app.jobs.schemas import EXAMPLES, EventOut, JobOut, ValidationOut
 from app.spec.job import JobSpec
 from app.states import TERMINAL, State
@@ -87,6 +88,36 @@ def get_job(job_id: JobId, database: DatabaseDep) -> JobOut:
         if job is None:
             raise not_found(job_id)
         return JobOut.of(job)
+
+
+@router.post(
+    "/jobs/{job_id}/clone",
+    operation_id="clone_job",
+    summary="Submit a job like another",
+    status_code=202,
+    response_model=JobOut,
+    responses=problems(400, 404, 409, 413, 415, 422),
+)
+def clone_job(
+    job_id: JobId,
+    database: DatabaseDep,
+    storage: StorageDep,
+    settings: SettingsDep,
+    doorbell: DoorbellDep,
+    idempotency: IdempotencyDep,
+    wanted: Annotated[CloneIn, Body(examples=[CLONE])] = CloneIn(),
+) -> Response:
+    """Checked like any new job, with pointers into its whole specification."""
+
+    def create(session: Session) -> Answer:
+        job = repository.get(session, job_id)
+        if job is None:
+            raise not_found(job_id)
+        spec = overridden(job.spec, wanted.overrides)
+        made = service.create(session, spec, storage=storage, settings=settings, bell=doorbell)
+        return accepted(JobOut.of(made), f"/jobs/{made.id}")
+
+    return idempotency.once(database, create)
 
 
 @router.delete(
