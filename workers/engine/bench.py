@@ -173,11 +173,9 @@ class Bench:
         """The job's choice, or what its data allow."""
         if self.job.select is not None:
             return self.job.select
-        if "validation" not in self.data.names:
-            return Select(metric="last")
-        if self.data.split("validation").labels is None:
-            return Select(metric="validation/agreement")
-        return Select()
+        validated = "validation" in self.data.names
+        labelled = validated and self.data.split("validation").labels is not None
+        return Select.auto(validated=validated, labelled=labelled)
 
     def stage(
         self,

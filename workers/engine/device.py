@@ -8,10 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from app.spec.jobfile import Resolved
-
-# Below this much work an example, casting costs more than narrow arithmetic gains (measured: see
-# docs/benchmarks.md).
-NARROW_FROM_FLOPS = 1_000_000
+from app.spec.training import auto_precision
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -32,7 +29,7 @@ def resolve(device: str, threads: int | None, precision: str, flops: int) -> Res
     """Fixes device, CPU threads and precision for a student of `flops` an example."""
     place = pick_device(device)
     if precision == "auto":
-        precision = "bf16" if flops >= NARROW_FROM_FLOPS and has_fast_bf16(place) else "fp32"
+        precision = auto_precision(flops, fast_bf16=has_fast_bf16(place))
     return Resolved(
         device=place.type, threads=threads or len(os.sched_getaffinity(0)), precision=precision
     )
