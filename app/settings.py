@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     cancel_grace_s: float = Field(default=30.0, gt=0)
     """From asking a trainer to stop to killing it."""
 
+    blob_grace_s: float = Field(default=3600.0, ge=0)
+    """How long bytes stay that no file, teacher, dataset or job refers to any more."""
+
     max_json_bytes: int = Field(default=MIB, ge=1024)
     max_file_bytes: int = Field(default=64 * 1024 * MIB, ge=1)
     max_dataset_bytes: int = Field(default=16 * 1024 * MIB, ge=1)

@@ -3,11 +3,13 @@
 A blob never changes, so whoever holds its hash may keep, link or cache it without asking again.
 """
 
+import contextlib
 import hashlib
 import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -109,6 +111,10 @@ class Storage(Protocol):
         """Not an error when it is already gone."""
         ...
 
+    def tidy(self, older_than_s: float) -> None:
+        """Removes what unfinished uploads left behind, untouched for so long."""
+        ...
+
     def check(self) -> None:
         """Raises when nothing could be stored now."""
         ...
@@ -162,6 +168,9 @@ class DirectoryStorage:
 
     def delete(self, sha256: str) -> None:
         self.path(sha256).unlink(missing_ok=True)
+
+    def tidy(self, older_than_s: float) -> None:
+        _remove_old(self.root / "incoming", older_than_s)
 
     def check(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -233,6 +242,9 @@ class ObjectStorage:
         except (NotFoundError, FileNotFoundError):
             return
 
+    def tidy(self, older_than_s: float) -> None:
+        _remove_old(self._spool, older_than_s)
+
     def check(self) -> None:
         next(iter(obstore.list(self._store, chunk_size=1)), None)
 
@@ -256,6 +268,13 @@ def hash_file(path: Path) -> tuple[str, int]:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
         return digest.hexdigest(), file.tell()
+
+
+def _remove_old(folder: Path, older_than_s: float) -> None:
+    for path in folder.glob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > older_than_s:
+                path.unlink()
 
 
 def _key(sha256: str) -> str:

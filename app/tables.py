@@ -52,16 +52,20 @@ class Blob(Row):
     """Bytes in storage, known by their hash and stored once."""
 
     __tablename__ = "blobs"
+    __table_args__ = (Index(None, "orphaned_at"),)
 
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     size: Mapped[int] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = _created()
+    orphaned_at: Mapped[datetime | None]
+    """Since when no row refers to it, as far as anybody has looked."""
 
 
 class File(Row):
     """A client's name for a blob."""
 
     __tablename__ = "files"
+    __table_args__ = (Index(None, "sha256"),)
 
     id: Mapped[str] = _id()
     filename: Mapped[str]
@@ -74,7 +78,7 @@ class Teacher(Row):
     """A checkpoint with its network: checking, then ready or rejected."""
 
     __tablename__ = "teachers"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
@@ -95,7 +99,7 @@ class Dataset(Row):
     """Examples in their prepared form: checking, then ready or rejected."""
 
     __tablename__ = "datasets"
-    __table_args__ = (Index(None, "created_at", "id"),)
+    __table_args__ = (Index(None, "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
@@ -202,7 +206,7 @@ class Artifact(Row):
     """A file that a job made. Kinds: student, report, checkpoint, ..."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (UniqueConstraint("job_id", "name"),)
+    __table_args__ = (UniqueConstraint("job_id", "name"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
@@ -221,6 +225,7 @@ class IdempotencyKey(Row):
     """The first answer to a POST, kept in the transaction that made its row."""
 
     __tablename__ = "idempotency_keys"
+    __table_args__ = (Index(None, "created_at"),)
 
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     operation: Mapped[str] = mapped_column(String(64), primary_key=True)

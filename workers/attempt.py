@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.blobs import BytesGone
 from app.errors import problem_document
 from app.settings import Settings
 from app.states import State
@@ -222,7 +223,16 @@ class Attempt:
         )
         # The points before a checkpoint count with it.
         self._persist(self._flush)
-        self._persist(lambda: self._ledger.publish(self._claim, made))
+        try:
+            self._persist(
+                lambda: self._ledger.publish(self._claim, made, stored=self._storage.exists)
+            )
+        except BytesGone:
+            self._publish(kind, event)
+            return
+        if kind == shelf.CHECKPOINT:
+            # Storage has it; a link of our own would keep it on disk when it is no longer kept.
+            path.unlink(missing_ok=True)
 
     def _conclude(self, obituary: str) -> State:
         verdict = self._verdict or {}

@@ -11,6 +11,7 @@ from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.storage import open_storage
 from workers.inspection import Inspector
+from workers.janitor import Janitor
 from workers.ledger import Ledger
 from workers.processes import Spawner, Trainer, trainer_environment
 from workers.roster import Roster
@@ -22,6 +23,8 @@ from workers.verdicts import Verdicts
 
 HELLO_S = 0.5
 """Between two looks at the idle trainers."""
+CLEAN_S = 300.0
+"""Between two looks for what nobody needs any more."""
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,13 @@ class Host:
                 home=settings.home,
             )
             self._tickers.append(Ticker("sweep", settings.lease_s / 4, sweeper.sweep))
+        janitor = Janitor(
+            database=self._database,
+            storage=storage,
+            home=settings.home,
+            grace_s=settings.blob_grace_s,
+        )
+        self._tickers.append(Ticker("clean", CLEAN_S, janitor.clean))
 
     def open(self) -> None:
         """Says that this worker is there."""

@@ -94,7 +94,9 @@ class Inspector:
 
             def ready(facts: dict[str, Any]) -> None:
                 sha256, size = self._storage.put_file(prepared)
-                self._verdicts.dataset_ready(dataset_id, facts, sha256, size)
+                self._verdicts.dataset_ready(
+                    dataset_id, facts, sha256, size, stored=self._storage.exists
+                )
 
             self._settle(Dataset, dataset_id, order, ready)
 

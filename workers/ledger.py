@@ -4,7 +4,7 @@ An attempt holds its job by a token that each claim raises: whatever carries an 
 nothing. Leases are measured by the database's clock alone.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -103,10 +103,15 @@ class Ledger:
         with self._held(hold, resolved=resolved):
             pass
 
-    def publish(self, hold: Hold, made: shelf.Made) -> None:
-        """Makes a stored blob an artifact of the job. Raises Fenced."""
+    def publish(
+        self, hold: Hold, made: shelf.Made, *, stored: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """Makes a stored blob an artifact of the job; `stored` asks the storage whether it is.
+
+        Raises Fenced, or BytesGone.
+        """
         with self._held(hold) as (session, _):
-            if shelf.put(session, hold.job_id, hold.token, made):
+            if shelf.put(session, hold.job_id, hold.token, made, stored):
                 session.execute(update(Job).where(Job.id == hold.job_id).values(fruitless=0))
 
     def finish(

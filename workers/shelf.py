@@ -1,5 +1,6 @@
 """A job's artifact rows: what is kept of what its attempts made."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -7,8 +8,9 @@ from sqlalchemy import Insert, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app import blobs
 from app.ids import new_id
-from app.tables import Artifact, Blob, Row
+from app.tables import Artifact, Row
 
 CHECKPOINT: Final = "checkpoint"
 DELIVERABLE: Final = "deliverable"
@@ -29,10 +31,15 @@ class Made:
     """A checkpoint's stage, step and whether it is the best; a deliverable's stage and step."""
 
 
-def put(session: Session, job_id: str, token: int, made: Made) -> bool:
-    """Writes the row, replacing one of the same name. True when the job has come further by it."""
+def put(
+    session: Session, job_id: str, token: int, made: Made, stored: Callable[[str], bool]
+) -> bool:
+    """Writes the row, replacing one of the same name. True when the job has come further by it.
+
+    `stored` asks the storage for the bytes. Raises BytesGone.
+    """
     earlier = of_kind(session, job_id, CHECKPOINT) + of_kind(session, job_id, DELIVERABLE)
-    put_blob(session, made.sha256, made.size)
+    blobs.refer(session, made.sha256, made.size, stored=stored)
     values = {
         "kind": made.kind,
         "format": made.format,
@@ -51,13 +58,6 @@ def put(session: Session, job_id: str, token: int, made: Made) -> bool:
     if made.kind not in (CHECKPOINT, DELIVERABLE):
         return False
     return all(_reached(row.facts) < _reached(made.facts) for row in earlier)
-
-
-def put_blob(session: Session, sha256: str, size: int) -> None:
-    """Notes that storage holds these bytes; twice is once."""
-    session.execute(
-        _insert(session, Blob).values(sha256=sha256, size=size).on_conflict_do_nothing()
-    )
 
 
 def of_kind(session: Session, job_id: str, kind: str) -> list[Artifact]:

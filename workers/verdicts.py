@@ -4,6 +4,7 @@ A verdict is written only while the resource is still `checking`, so that inspec
 wasteful and nothing worse.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from app import blobs
 from app.db import Database, now_plus
 from app.tables import Dataset, File, Teacher
-from workers import shelf
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,18 @@ class Verdicts:
         with self.database.transaction() as session:
             _settle(session, Teacher, teacher_id, state="ready", facts=facts)
 
-    def dataset_ready(self, dataset_id: str, facts: dict[str, Any], sha256: str, size: int) -> None:
+    def dataset_ready(
+        self,
+        dataset_id: str,
+        facts: dict[str, Any],
+        sha256: str,
+        size: int,
+        *,
+        stored: Callable[[str], bool],
+    ) -> None:
+        """`stored` asks the storage for the prepared file. Raises BytesGone."""
         with self.database.transaction() as session:
-            shelf.put_blob(session, sha256, size)
+            blobs.refer(session, sha256, size, stored=stored)
             _settle(session, Dataset, dataset_id, state="ready", facts=facts, sha256=sha256)
 
     def reject(

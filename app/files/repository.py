@@ -4,28 +4,23 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import Text, cast, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app import blobs
 from app.db import KEPT
 from app.ids import new_id
 from app.jobs import repository as jobs
-from app.tables import Blob, Dataset, File, Teacher
+from app.storage import Storage
+from app.tables import Dataset, File, Teacher
 
 
-def add(session: Session, filename: str, sha256: str, size: int) -> File:
-    """A new name for a blob that storage already holds."""
-    add_blob(session, sha256, size)
+def add(session: Session, filename: str, sha256: str, size: int, storage: Storage) -> File:
+    """A new name for a blob that storage already holds. Raises BytesGone."""
+    blobs.refer(session, sha256, size, stored=storage.exists)
     file = File(id=new_id("file"), filename=filename, sha256=sha256, size=size)
     session.add(file)
     session.flush()
     return file
-
-
-def add_blob(session: Session, sha256: str, size: int) -> None:
-    """Nothing changes when the blob is known."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    session.execute(insert(Blob).values(sha256=sha256, size=size).on_conflict_do_nothing())
 
 
 def get(session: Session, file_id: str) -> File | None:

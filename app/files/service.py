@@ -7,6 +7,7 @@ from fastapi import Response
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
+from app.blobs import BytesGone
 from app.db import Database
 from app.errors import Unavailable, Unprocessable
 from app.files import repository
@@ -28,7 +29,8 @@ async def upload(
 ) -> Response:
     """Streams into storage, and makes a file of it once all of it has arrived as announced.
 
-    Raises Unprocessable `checksum_mismatch`, Unavailable `storage_full`; nothing is kept then.
+    Raises Unprocessable `checksum_mismatch`, Unavailable `storage_full` or `upload_again`; nothing
+    is kept then.
     """
     writer = await run_in_threadpool(storage.writer)
     try:
@@ -40,7 +42,7 @@ async def upload(
                 f"{expected_sha256}. Nothing was kept.",
             )
         same = idempotency.of(filename, writer.sha256)
-        return await run_in_threadpool(_keep, writer, filename, database, same)
+        return await run_in_threadpool(_keep, writer, filename, database, storage, same)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -52,13 +54,25 @@ async def upload(
 
 
 def _keep(
-    writer: BlobWriter, filename: str, database: Database, idempotency: Idempotency
+    writer: BlobWriter,
+    filename: str,
+    database: Database,
+    storage: Storage,
+    idempotency: Idempotency,
 ) -> Response:
     idempotency.check(database)
     sha256, size = writer.commit()
 
     def create(session: Session) -> Answer:
-        file = FileOut.of(repository.add(session, filename, sha256, size))
+        file = FileOut.of(repository.add(session, filename, sha256, size, storage))
         return Answer(201, file.model_dump(mode="json"), {"Location": f"/files/{file.id}"})
 
-    return idempotency.once(database, create)
+    try:
+        return idempotency.once(database, create)
+    except BytesGone as error:
+        raise Unavailable(
+            "upload_again",
+            "Older bytes like these were just being removed, and yours with them.",
+            hint="Send them again.",
+            retryable=True,
+        ) from error

@@ -4,11 +4,11 @@ from typing import Any
 
 from sqlalchemy import update
 
+from app import blobs
 from app.db import Database, now_plus
 from app.ids import new_id
 from app.spec.job import JobSpec
 from app.tables import Dataset, File, Job
-from workers import shelf
 
 ZERO = {
     "stage": 0,
@@ -42,7 +42,7 @@ FACTS = {
 def add_dataset(database: Database, *, sha256: str = SHA, facts: Any = FACTS) -> str:
     identity = new_id("dst")
     with database.transaction() as session:
-        shelf.put_blob(session, sha256, 1)
+        blobs.note(session, sha256, 1)
         session.add(
             Dataset(id=identity, name="d", state="ready", spec={}, facts=dict(facts), sha256=sha256)
         )
@@ -74,7 +74,7 @@ def add_job(database: Database, dataset: str | None = None, **spec: Any) -> str:
 def add_file(database: Database, filename: str, sha256: str, size: int) -> str:
     identity = new_id("file")
     with database.transaction() as session:
-        shelf.put_blob(session, sha256, size)
+        blobs.note(session, sha256, size)
         session.flush()
         session.add(File(id=identity, filename=filename, sha256=sha256, size=size))
     return identity

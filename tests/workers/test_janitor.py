@@ -1,0 +1,174 @@
+"""What nobody needs goes, and nothing else; both databases."""
+
+import os
+import threading
+import time
+
+import pytest
+from sqlalchemy import delete, select
+
+from app import blobs
+from app.db import now_plus
+from app.files import repository as files
+from app.tables import Blob, File, IdempotencyKey, Job
+from tests.workers.rows import add_dataset, add_file, add_job, set_job
+from workers.janitor import Janitor
+from workers.shelf import Made, put
+
+OLD = 90_000
+
+
+@pytest.fixture
+def janitor(settings, database, storage):
+    return Janitor(database=database, storage=storage, home=settings.home, grace_s=0)
+
+
+def store(storage, content: bytes) -> tuple[str, int]:
+    with storage.writer() as writer:
+        writer.write(content)
+        return writer.commit()
+
+
+def forget(database, file_id: str) -> None:
+    with database.transaction() as session:
+        session.execute(delete(File).where(File.id == file_id))
+
+
+def known(database) -> set[str]:
+    with database.reading() as session:
+        return set(session.scalars(select(Blob.sha256)))
+
+
+def test_bytes_go_with_their_last_reference(janitor, database, storage):
+    sha256, size = store(storage, b"weights")
+    one, other = (add_file(database, "w", sha256, size) for _ in range(2))
+    forget(database, one)
+    janitor.clean()
+    assert storage.exists(sha256)
+    forget(database, other)
+    janitor.clean()
+    assert not storage.exists(sha256)
+    assert sha256 not in known(database)
+    store(storage, b"weights")
+    add_file(database, "w", sha256, size)
+    janitor.clean()
+    assert storage.exists(sha256)
+
+
+def test_datasets_and_artifacts_refer_too(janitor, database, storage):
+    prepared, _ = store(storage, b"prepared")
+    student, size = store(storage, b"student")
+    job_id = add_job(database, add_dataset(database, sha256=prepared))
+    with database.transaction() as session:
+        made = Made("student.safetensors", "student", "safetensors", student, size)
+        put(session, job_id, 1, made, storage.exists)
+    janitor.clean()
+    assert storage.exists(prepared)
+    assert storage.exists(student)
+    with database.transaction() as session:
+        session.execute(delete(Job))
+    janitor.clean()
+    assert storage.exists(prepared)
+    assert not storage.exists(student)
+
+
+def test_the_grace_begins_with_the_last_reference(settings, database, storage):
+    patient = Janitor(database=database, storage=storage, home=settings.home, grace_s=60)
+    sha256, size = store(storage, b"weights")
+    forget(database, add_file(database, "w", sha256, size))
+    with database.transaction() as session:
+        session.get_one(Blob, sha256).created_at = now_plus(-OLD)
+    patient.clean()
+    patient.clean()
+    assert storage.exists(sha256)
+    with database.transaction() as session:
+        session.get_one(Blob, sha256).orphaned_at = now_plus(-61)
+    again = add_file(database, "w", sha256, size)
+    patient.clean()
+    assert storage.exists(sha256), "somebody has wanted it again"
+    forget(database, again)
+    patient.clean()
+    assert storage.exists(sha256), "and the grace began again"
+
+
+def test_bytes_that_went_meanwhile_are_noticed(database, storage):
+    sha256, size = store(storage, b"weights")
+    storage.delete(sha256)
+    with pytest.raises(blobs.BytesGone), database.transaction() as session:
+        files.add(session, "w", sha256, size, storage)
+    assert known(database) == set()
+
+
+def test_the_same_bytes_come_and_go(janitor, database, storage):
+    """Uploads and deletions against a janitor without patience: no row is left without bytes."""
+    stop = threading.Event()
+    removed = []
+
+    def clean() -> None:
+        while not stop.is_set():
+            blobs.mark_orphans(database)
+            removed.extend(blobs.remove_orphans(database, storage, grace_s=0))
+
+    thread = threading.Thread(target=clean)
+    thread.start()
+    again = 0
+    try:
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:
+            sha256, size = store(storage, b"weights")
+            try:
+                with database.transaction() as session:
+                    file = files.add(session, "w", sha256, size, storage)
+            except blobs.BytesGone:
+                again += 1
+                continue
+            assert storage.exists(sha256)
+            forget(database, file.id)
+    finally:
+        stop.set()
+        thread.join()
+    assert removed, again
+
+
+def test_run_folders(janitor, database, settings):
+    held, ended = add_job(database), add_job(database)
+    set_job(database, held, state="running", token=2)
+    set_job(database, ended, state="succeeded", token=1)
+    runs = settings.home / "runs"
+    for job_id, token in ((held, 1), (held, 2), (ended, 1), ("job_gone", 1)):
+        (runs / job_id / str(token) / "out").mkdir(parents=True)
+        (runs / job_id / "trainer.log").touch()
+    (runs / "dst_1-young").mkdir()
+    (runs / "dst_1-old").mkdir()
+    os.utime(runs / "dst_1-old", (time.time() - OLD,) * 2)
+    janitor.clean()
+    left = sorted(str(path.relative_to(runs)) for path in runs.rglob("*"))
+    assert left == sorted(
+        [
+            "dst_1-young",
+            held,
+            f"{held}/2",
+            f"{held}/2/out",
+            f"{held}/trainer.log",
+            ended,
+            f"{ended}/trainer.log",
+        ]
+    )
+
+
+def test_abandoned_uploads_and_old_keys(janitor, database, storage):
+    writers = [storage.writer() for _ in range(2)]
+    os.utime(writers[0]._path, (time.time() - OLD,) * 2)
+    with database.transaction() as session:
+        for key, age in (("young", 0), ("old", OLD)):
+            session.add(
+                IdempotencyKey(
+                    key=key, operation="o", request_sha256="0", created_at=now_plus(-age)
+                )
+            )
+    janitor.clean()
+    assert [writer._path.exists() for writer in writers] == [False, True]
+    with database.reading() as session:
+        assert list(session.scalars(select(IdempotencyKey.key))) == ["young"]
+    for writer in writers:
+        writer.abort()
