@@ -7,6 +7,10 @@ from types import MappingProxyType
 
 Shape = tuple[int, ...]
 
+OPTIONAL = ".num_batches_tracked"
+"""Tensors that a checkpoint may lack: BatchNorm's counters, which older ones do not have and
+nothing here reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trace:
@@ -26,7 +30,7 @@ class Trace:
 
     def dtype(self, tensor: str) -> str:
         """The dtype of one of `tensors`, as numpy and torch spell it."""
-        return "int64" if tensor.endswith(".num_batches_tracked") else "float32"
+        return "int64" if tensor.endswith(OPTIONAL) else "float32"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -78,7 +82,7 @@ class Tracer:
         self._parameter(f"{name}.bias", channels)
         self._tensors[f"{name}.running_mean"] = channels
         self._tensors[f"{name}.running_var"] = channels
-        self._tensors[f"{name}.num_batches_tracked"] = ()
+        self._tensors[f"{name}{OPTIONAL}"] = ()
         self._kept.add(x)
         return Value(x.shape)
 

@@ -44,6 +44,16 @@ def test_weights_are_stored_and_read_as_told(tmp_path: Path) -> None:
     assert loaded.bn1.num_batches_tracked.dtype == torch.int64
 
 
+def test_a_checkpoint_without_counters_is_read(tmp_path: Path) -> None:
+    """As inspections accept it: a teacher that is ready must also teach."""
+    module = build(ResNet(depth=8), seed=3)
+    weights = {n: t for n, t in module.state_dict().items() if not n.endswith("batches_tracked")}
+    save_file(weights, tmp_path / "old")
+    loaded = load_network(ResNet(depth=8), tmp_path / "old").state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in weights.items())
+    assert loaded["bn1.num_batches_tracked"] == 0
+
+
 def test_numpy_alone_runs_an_mlp(tmp_path: Path) -> None:
     module = build(SMALL, seed=3)
     save_network(module, tmp_path / "net")

@@ -8,6 +8,7 @@ import torch
 from app.spec.dataset import DatasetFacts, DatasetSpec
 from app.spec.network import Network
 from app.spec.problems import Refused
+from app.spec.shapes import OPTIONAL
 from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint
 from workers.data.prepare import prepare
 from workers.data.raw import Limits
@@ -15,8 +16,6 @@ from workers.data.readers import Files, read
 from workers.data.safetensors_header import Header, check_finite, read_header
 
 FLOATS = {"F64", "F32", "F16", "BF16"}
-# Older checkpoints of batch norm do not have it, and nothing here reads it.
-OPTIONAL = "num_batches_tracked"
 NAMED_AT_MOST = 5
 
 

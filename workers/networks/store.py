@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from app.spec.network import Network
-from app.spec.shapes import Shape
+from app.spec.shapes import OPTIONAL, Shape
 from workers.networks import Net, build
 
 
@@ -48,8 +48,8 @@ def load_network(
 ) -> Net:
     """A network with the weights of a file, in train mode, floating-point tensors as `dtype`.
 
-    Raises CheckpointError unless the file holds exactly the tensors of `spec`, each in its shape;
-    no weight is read before that is known.
+    Raises CheckpointError unless the file holds exactly the tensors of `spec`, each in its shape
+    (counters that are `OPTIONAL` may lack, and are zero); no weight is read before that is known.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -58,8 +58,12 @@ def load_network(
                 network = build(spec)
             network.to(dtype).to_empty(device=device)
             with torch.no_grad():
+                stored = set(file.keys())
                 for name, tensor in network.state_dict().items():
-                    tensor.copy_(file.get_tensor(name))
+                    if name in stored:
+                        tensor.copy_(file.get_tensor(name))
+                    else:
+                        tensor.zero_()
     except SafetensorError as error:
         raise CheckpointError(f"not a safetensors file: {error}") from error
     return network
@@ -68,13 +72,15 @@ def load_network(
 def _check(spec: Network, file: Any) -> None:
     trace = spec.trace()
     stored = set(file.keys())
-    if missing := sorted(trace.tensors.keys() - stored):
+    absent = trace.tensors.keys() - stored
+    if missing := sorted(name for name in absent if not name.endswith(OPTIONAL)):
         shape = trace.tensors[missing[0]]
         raise CheckpointError(f"{_first(missing, shape)} missing from the file")
     if unknown := sorted(stored - trace.tensors.keys()):
         shape = file.get_slice(unknown[0]).get_shape()
         raise CheckpointError(f"{_first(unknown, shape)} unknown to this {spec.family}")
-    for name, shape in trace.tensors.items():
+    for name in sorted(stored):
+        shape = trace.tensors[name]
         entry = file.get_slice(name)
         if tuple(entry.get_shape()) != shape:
             raise CheckpointError(
