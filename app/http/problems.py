@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from app.errors import MEDIA_TYPE, Problem, from_refused, problem_document
+from app.errors import MEDIA_TYPE, Problem, problem_document
 from app.http.parsing import escape_pointer
 from app.spec.problems import Refused
 
@@ -115,7 +115,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 
 async def _on_refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)  # noqa: S101
-    return _response({**from_refused(error), "request_id": _id(request)})
+    return _response({**error.as_problem(), "request_id": _id(request)})
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

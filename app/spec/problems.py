@@ -53,18 +53,25 @@ class Refused(Exception):
         """415: a format the service does not open."""
         return cls(415, code, TITLES[415], detail, hint)
 
+    def at(self, pointer: str) -> "Refused":
+        """The same, found in what the request names at `pointer`."""
+        return Refused(self.status, self.code, self.title, self.detail, self.hint, pointer)
+
     def as_problem(self) -> dict[str, Any]:
-        """The RFC 9457 members; `errors` only where the place in the request is known."""
+        """The members of every problem; no request is being answered, so `request_id` is null."""
         problem: dict[str, Any] = {
             "type": "about:blank",
             "title": self.title,
             "status": self.status,
             "detail": f"{self.detail} {self.hint}" if self.hint else self.detail,
             "code": self.code,
+            "request_id": None,
             "retryable": False,
         }
         if self.pointer is not None:
             problem["errors"] = [
                 {"pointer": self.pointer, "code": self.code, "detail": self.detail}
             ]
+        elif self.status == 422:
+            problem["errors"] = []
         return problem

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from app.errors import problem_document
 from app.spec.problems import Refused
 from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint, sniff_dataset
 
@@ -116,3 +117,9 @@ def test_a_refusal_crosses_processes() -> None:
     assert problem["errors"] == [
         {"pointer": "/source/file", "code": "some_code", "detail": "What."}
     ]
+
+
+def test_a_refusal_has_the_members_of_every_problem() -> None:
+    problem = Refused.invalid("some_code", "What.").as_problem()
+    assert problem == problem_document(422, "some_code", "What.")
+    assert "errors" not in Refused.too_large("some_code", "What.").as_problem()
