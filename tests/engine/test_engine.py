@@ -73,6 +73,20 @@ def test_teachers_pass_once_and_later_jobs_not_at_all(run) -> None:
     assert not any(e["phase"].startswith("teaching") for e in second.all("phase"))
 
 
+def test_the_phase_returns_to_training_after_each_pass(run) -> None:
+    _, events = run(training={"augment": [{"name": "flip"}]}, baseline=None)
+    phases = [e["phase"].split()[0] for e in events.all("phase")]
+    assert phases.count("teaching") >= 1
+    assert "teaching" not in phases[-2:]  # of a pass between two epochs, too
+    last = len(phases) - 1 - phases[::-1].index("teaching")
+    assert phases[last + 1] == "training"
+
+
+def test_the_speed_counts_the_step_it_is_told_with(run) -> None:
+    _, events = run(epochs=2, baseline=None)
+    assert min(events.curve("train/samples_per_s").values()) > 0
+
+
 def test_a_result_does_not_depend_on_the_cache(run) -> None:
     shifted = {"augment": [{"name": "shift", "pixels": 1}]}
     cold, _ = run("cold", training=shifted, baseline=None)
@@ -101,6 +115,7 @@ def test_a_known_baseline_is_not_trained_again(run) -> None:
     assert len(one.all("deliverable")) == 2
     assert len(two.all("deliverable")) == 1
     assert one.curve("baseline/0/train/loss") == two.curve("baseline/0/train/loss")
+    assert report(second)["baseline"]["train_seconds"] > 0
     assert two.all("progress")[-1]["fraction"] == 1
 
 
@@ -151,6 +166,36 @@ def test_excluded_classes_are_unseen_and_then_repaired(run, digits) -> None:
     assert repair["after"]["errors"] <= repair["before"]["errors"]
     assert report(out)["student"]["errors"] == repair["after"]["errors"]
     assert repair["bias"] > 0
+
+
+def test_without_selection_the_last_epoch_is_kept(run) -> None:
+    out, _ = run(select={"metric": "last"}, baseline=None)
+    assert report(out)["student"]["best_epoch"] == 3
+
+
+def test_a_student_starts_from_its_file(digits, teacher_file, tmp_path) -> None:
+    frozen = {"optimizer": {"name": "sgd", "lr": 1e-9}}
+    job = job_file(digits, None, method={"name": "supervised"}, epochs=1, training=frozen)
+    warm = job.job.student.model_copy(update={"file": "file_s"})
+    update = {
+        "job": job.job.model_copy(update={"student": warm}),
+        "files": {"file_s": teacher_file},
+    }
+    cache = Cache(tmp_path / "cache", 10**9)
+    with pytest.raises(Refused, match="tensor_mismatch") as caught:
+        run_job(job.model_copy(update=update), digits, tmp_path, cache, Recorder())
+    assert caught.value.pointer == "/student/file"
+    warm = warm.model_copy(
+        update={"network": job_file(digits, [teacher_file]).teachers["tch_0"].network}
+    )
+    update["job"] = job.job.model_copy(update={"student": warm})
+    run_job(job.model_copy(update=update), digits, tmp_path, cache, Recorder())
+    assert report(tmp_path)["student"]["accuracy"] > 0.8
+
+    (tmp_path / "bad").write_bytes(b"\x00" * 64)
+    update["files"] = {"file_s": tmp_path / "bad"}
+    with pytest.raises(Refused, match="invalid_safetensors"):
+        run_job(job.model_copy(update=update), digits, tmp_path, cache, Recorder())
 
 
 def test_a_fraction_of_the_transfer_set(run) -> None:

@@ -47,7 +47,9 @@ class Teaching:
     def __call__(self, done: int, examples: int) -> None:
         if self.reporter.stopping:
             raise Stopped
-        if time.monotonic() - self.last > 0.25:
+        if done >= examples:
+            self.reporter.send("phase", phase="training")  # later epochs teach between steps
+        elif time.monotonic() - self.last > 0.25:
             self.last = time.monotonic()
             self.reporter.send("phase", phase=f"teaching ({done:,} of {examples:,} examples)")
 

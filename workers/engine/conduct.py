@@ -193,7 +193,7 @@ class _Baselines:
             )
         steps = self.bench.stage(student, _no_objective, self.bench.transfer()).steps
         self.conductor.skip(steps, self.bench.job.training.epochs)
-        return Trained(self.seed, student, outcome.best_epoch, 0.0)
+        return Trained(self.seed, student, outcome.best_epoch, outcome.seconds)
 
     def train(self) -> Trained:
         """Trains it and keeps it, unless it was resumed halfway (its curves are not all here)."""

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from app.spec.job import JobSpec
 from app.spec.jobfile import JobFile, PreparedFile
+from app.spec.problems import Refused
+from workers.data.inspect import inspect_checkpoint
 from workers.data.prepared import Prepared
 from workers.engine import loop
 from workers.engine.bench import Bench, Data, load_teacher
@@ -53,6 +55,11 @@ def run_job(
         teachers.append(Teacher(network, f"{sha256}/{own}"))
 
     student_file = file.files[job.student.file] if job.student.file else None
+    if student_file is not None:  # unlike a teacher, nobody has looked at it yet
+        try:
+            inspect_checkpoint(student_file, job.student.network)
+        except Refused as refused:
+            raise refused.at("/student/file") from None
     bench = Bench(
         job=job,
         data=data,

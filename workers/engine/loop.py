@@ -40,6 +40,7 @@ class Outcome:
     """What training a stage came to."""
 
     best_epoch: int
+    """Whose weights were kept; the last one when nothing selects."""
     best_metric: float | None
     seconds: float
 
@@ -138,11 +139,11 @@ def train(
                 stage.after_step(clock)
                 meter.add(terms, len(index))
                 position.step += 1
+                pace.tick(position.step, len(index))
 
                 if position.step % log_every == 0 or position.step == stage.steps:
                     means = {f"train/{name}": mean for name, mean in meter.flush().items()}
                     pace.points(position.step, means | {"train/lr": rate} | pace.speed())
-                pace.tick(position.step, len(index))
 
             if stage.evaluate and _evaluates(epoch, training.epochs, training.eval_every):
                 metrics = stage.evaluate()
@@ -169,7 +170,8 @@ def train(
     if position.best:
         trainee.load_state_dict(position.best)
         trainee.to(device)
-    return Outcome(position.best_epoch, position.best_metric, pace.seconds)
+    best_epoch = position.best_epoch if position.best else training.epochs
+    return Outcome(best_epoch, position.best_metric, pace.seconds)
 
 
 def _all_finite(parameters: Iterable[Tensor]) -> bool:
