@@ -1,4 +1,4 @@
-# Everything a person does here: make env | demo | serve | test | lint | check | bench | clean.
+# Everything a person does here: make env | demo | serve | test | lint | check | bench | chaos | clean.
 # Each builds the virtual environment first if it is missing or older than pyproject.toml.
 
 SHELL := /bin/bash
@@ -10,7 +10,7 @@ STAMP := $(VENV)/.installed
 # Threads that sleep while they wait: on shared cores, spinning ones slow small steps 27-fold.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: env demo serve test lint check bench clean
+.PHONY: env demo serve test lint check bench chaos clean
 
 env: $(STAMP)
 
@@ -50,6 +50,11 @@ check: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+
+# Real trainings under real faults, a few minutes; make chaos JOBS=400 for longer.
+JOBS ?= 40
+chaos: $(STAMP)
+	$(BIN)/python -m benchmarks.chaos --jobs $(JOBS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

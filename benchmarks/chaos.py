@@ -31,13 +31,15 @@ from typing import Any
 import httpx
 import psutil
 import redis
-from sqlalchemy import func, select
+from sqlalchemy import Integer, String, column, func, select, table
 
 from app.db import Database
 from app.queue import Doorbell
 from app.settings import Settings
 from app.states import State
 from app.tables import Artifact, Job, JobEvent, MetricPoint, MetricSeries
+
+_activity = table("pg_stat_activity", column("pid", Integer), column("datname", String))
 
 LEASE_S = 4.0
 PAUSE_S = (1.0, 4.0)
@@ -125,11 +127,6 @@ class World:
         if self.processes("valkey-server"):
             faults["broker killed"] = lambda: self.kill("valkey-server")
         return faults
-
-
-from sqlalchemy import Integer, String, column, table  # noqa: E402
-
-_activity = table("pg_stat_activity", column("pid", Integer), column("datname", String))
 
 
 @contextmanager
@@ -388,7 +385,7 @@ def main() -> int:
     print(f"| stale writes accepted | {found['stale']} |")
     print(f"| students unlike the undisturbed one | {found['students']} |")
     print(f"| jobs whose curves differ from the undisturbed ones | {found['curves']} |")
-    print(f"| steps trained twice | {watch.wasted} of {watch.trained} |")
+    print(f"| steps seen to be trained twice | {watch.wasted} of {watch.trained} |")
     p99 = spans[min(int(0.99 * len(spans)), len(spans) - 1)]
     print(f"| until work goes on, p50 / p99 | {statistics.median(spans):.1f} / {p99:.1f} s |")
     return int(any(found.values()))
