@@ -52,6 +52,9 @@ class Settings(BaseSettings):
     blob_grace_s: float = Field(default=3600.0, ge=0)
     """How long bytes stay that no file, teacher, dataset or job refers to any more."""
 
+    disk_full_pause_s: float = Field(default=60.0, ge=0)
+    """How long a worker leaves a job alone for which its disk had no room."""
+
     max_json_bytes: int = Field(default=MIB, ge=1024)
     max_file_bytes: int = Field(default=64 * 1024 * MIB, ge=1)
     max_dataset_bytes: int = Field(default=16 * 1024 * MIB, ge=1)

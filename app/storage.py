@@ -140,11 +140,14 @@ class DirectoryStorage:
             incoming.mkdir(parents=True, exist_ok=True)
             temporary = incoming / f"linked-{secrets.token_hex(8)}"
             try:
-                os.link(path, temporary)
-            except OSError:  # another file system, or one without links
-                shutil.copyfile(path, temporary)
-            _fsync(temporary)
-            self._keep(temporary, sha256)
+                try:
+                    os.link(path, temporary)
+                except OSError:  # another file system, or one without links
+                    shutil.copyfile(path, temporary)
+                _fsync(temporary)
+                self._keep(temporary, sha256)
+            finally:
+                temporary.unlink(missing_ok=True)  # half a copy, on a disk that is full now
         return sha256, size
 
     def read(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from app.settings import Settings
 from app.states import State
 from app.storage import Storage
 from workers import shelf
+from workers.disk import STORAGE_FULL, disk_full
 from workers.ledger import Claim, Fenced, Ledger
 from workers.obituary import Obituary
 from workers.processes import Trainer
@@ -39,7 +40,10 @@ log = logging.getLogger(__name__)
 
 
 class Attempt:
-    """One attempt at one job, in the thread that calls `run`."""
+    """One attempt at one job, in the thread that calls `run`.
+
+    Afterwards `disk_full` says whether it ended for lack of space.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class Attempt:
         self._began = time.monotonic()
         self._kill_at = float("inf")
         self._overtime = False
+        self.disk_full = False
         self._refilled = False
         self._state = State.RUNNING  # as the last write found it
         # What is not written yet.
@@ -108,6 +113,7 @@ class Attempt:
             # A full disk, a storage error, a trainer that talks nonsense: this attempt is over.
             log.exception("%s: attempt %d failed", self._claim.job_id, self._claim.attempt)
             self._verdict = None
+            self.disk_full = disk_full(error)
             return f"{type(error).__name__}: {error}"
         return None
 
@@ -237,6 +243,9 @@ class Attempt:
     def _conclude(self, obituary: str) -> State:
         verdict = self._verdict or {}
         match verdict.get("how"):
+            case "failed" if verdict["problem"]["code"] == STORAGE_FULL:
+                self.disk_full = True
+                obituary = verdict["problem"]["detail"]
             case "done":
                 return self._ledger.finish(self._claim, State.SUCCEEDED, reason="finished")
             case "failed":
@@ -254,7 +263,7 @@ class Attempt:
             )
         if verdict.get("how") == "stopped":
             return self._ledger.release(self._claim, reason="stopped on request", fruitless=False)
-        return self._ledger.release(self._claim, reason=obituary, fruitless=True)
+        return self._ledger.release(self._claim, reason=obituary, fruitless=not self.disk_full)
 
     def _too_long(self) -> dict[str, Any]:
         return problem_document(

@@ -15,6 +15,7 @@ from app.errors import problem_document
 from app.settings import Settings
 from app.storage import Storage
 from app.tables import Dataset, Teacher
+from workers.disk import STORAGE_FULL
 from workers.obituary import Obituary, oom_kills
 from workers.processes import ProtocolError
 from workers.standby import Standby
@@ -118,7 +119,8 @@ class Inspector:
                 log.info("%s: ready", resource_id)
 
     def _ask(self, order: dict[str, Any]) -> dict[str, Any] | None:
-        """What the trainer found; None when this worker is told to stop. Raises Rejected."""
+        """What the trainer found; None when this worker is told to stop, or has no room on its
+        disk. Raises Rejected."""
         trainer = self._standby.take()
         obituary, oom_before = Obituary(), oom_kills()
         deadline = time.monotonic() + self._limit_s
@@ -129,6 +131,9 @@ class Inspector:
                     match event["event"]:
                         case "inspected":
                             return dict(event["facts"])
+                        case "failed" if event["problem"]["code"] == STORAGE_FULL:
+                            log.warning("no room for an inspection; the sweeper asks for it again")
+                            return None
                         case "failed":
                             raise Rejected(event["problem"])
                 if time.monotonic() > deadline:

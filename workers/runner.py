@@ -27,6 +27,7 @@ from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint, inspect_dataset
 from workers.data.raw import Limits
 from workers.data.readers import Files
+from workers.disk import STORAGE_FULL, disk_full
 from workers.engine.cache import Cache
 from workers.engine.device import measure_gflops, memory_bytes, pick_device
 from workers.engine.job import run_job
@@ -199,8 +200,12 @@ def _telling(events: Events) -> Iterator[None]:
         events.send("failed", problem=refused.as_problem())
     except Exception as error:
         traceback.print_exc()
+        full = disk_full(error)
         problem = Refused(
-            500, "training_failed", "Internal server error", f"{type(error).__name__}: {error}"
+            503 if full else 500,
+            STORAGE_FULL if full else "training_failed",
+            "Service unavailable" if full else "Internal server error",
+            f"{type(error).__name__}: {error}",
         )
         events.send("failed", problem=problem.as_problem())
     else:

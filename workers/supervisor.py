@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Sequence
 
 from app.queue import TRAIN_QUEUES, Doorbell
@@ -41,6 +42,7 @@ class Supervisor:
         self._worker = worker
         self._shutdown = shutdown
         self._priorities = priorities
+        self._rest_until: dict[str, float] = {}
 
     def run(self, job_id: str) -> None:
         """The job that was rung for, and then whatever else is queued.
@@ -54,25 +56,38 @@ class Supervisor:
 
     def _next(self) -> str | None:
         for priority in self._priorities:
-            if jobs := self._ledger.queued(priority):
-                return jobs[0]
+            for job_id in self._ledger.queued(priority, limit=1 + len(self._rest_until)):
+                if not self._rests(job_id):
+                    return job_id
         return None
 
     def attempt(self, job_id: str) -> None:
         """One attempt, if the job can be had."""
         if self._shutdown.is_set():
             return  # the row is still queued, and a sweeper will see it
+        if self._rests(job_id):
+            return  # the sweeper goes on ringing, here and for workers with other disks
         claim = self._ledger.claim(job_id, self._worker)
         if claim is None:
             return
-        state = Attempt(
+        attempt = Attempt(
             claim,
             ledger=self._ledger,
             storage=self._storage,
             standby=self._standby,
             settings=self._settings,
             shutdown=self._shutdown,
-        ).run()
+        )
+        state = attempt.run()
         log.info("%s: attempt %d ended: %s", job_id, claim.attempt, state)
-        if state is State.QUEUED:
+        if state is State.QUEUED and attempt.disk_full:
+            self._rest_until[job_id] = time.monotonic() + self._settings.disk_full_pause_s
+        elif state is State.QUEUED:
             self._doorbell.run_job(job_id, claim.spec.get("priority", "normal"))
+
+    def _rests(self, job_id: str) -> bool:
+        """Whether there was no room for the job a moment ago."""
+        if self._rest_until.get(job_id, 0.0) > time.monotonic():
+            return True
+        self._rest_until.pop(job_id, None)
+        return False

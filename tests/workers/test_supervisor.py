@@ -1,5 +1,6 @@
 """What a supervisor makes of its trainer's life and death; the trainers do as they are told."""
 
+import errno
 import os
 import signal
 import threading
@@ -334,6 +335,67 @@ def test_a_stopped_supervisor_that_wakes_up_too_late_lets_go(world):
     assert world.ledger.claim(job_id, "another")
     thread.join(10)
     assert not thread.is_alive()
+
+
+NO_ROOM = """
+from workers.runner import _telling
+progress(1)
+with _telling(events):
+    with open("/dev/full", "w") as file:
+        file.write("x")
+"""
+
+
+def test_a_full_disk_costs_no_attempt_and_the_job_rests(world):
+    job_id = world.job()
+    row = world.run(job_id, NO_ROOM, go_on=True)
+    assert (row.state, row.attempt, row.fruitless, row.error) == ("queued", 1, 0, None)
+    assert world.bell.rung == [], "not at once again"
+    assert "No space left on device" in world.reasons(job_id)[-1]
+    world.settings = world.settings.model_copy(update={"disk_full_pause_s": 0})
+    for _ in range(4):
+        assert world.run(job_id, NO_ROOM).fruitless == 0
+    assert world.run(job_id, "events.send('done')").state == "succeeded"
+
+
+def test_a_full_storage_costs_no_attempt(world, monkeypatch):
+    job_id = world.job()
+    real = world.storage.put_file
+
+    def full(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(world.storage, "put_file", full)
+    row = world.run(job_id, "publish('checkpoint', 'c', 1, 'x', best=False)\ntime.sleep(60)")
+    assert (row.state, row.fruitless) == ("queued", 0)
+    assert world.artifacts() == {}
+    monkeypatch.setattr(world.storage, "put_file", real)
+    assert world.run(job_id, FINISHES).state == "succeeded"
+
+
+def test_a_published_checkpoint_leaves_the_run_folder(world):
+    job_id = world.job()
+    body = """
+publish("checkpoint", "c", 1, "x", best=False)
+publish("deliverable", "d", 1, "y")
+while (out / "c").exists():
+    time.sleep(0.01)
+assert (out / "d").exists()
+events.send("done")
+"""
+    assert world.run(job_id, body).state == "succeeded"
+    assert b"".join(world.storage.read(world.artifacts()["c"].sha256)) == b"x"
+
+
+def test_bytes_that_are_being_removed_are_stored_again(world, monkeypatch):
+    answers = [False]
+    real = world.storage.exists
+    monkeypatch.setattr(
+        world.storage, "exists", lambda sha256: answers.pop() if answers else real(sha256)
+    )
+    assert world.run(world.job(), FINISHES).state == "succeeded"
+    assert not answers
+    assert "checkpoint-3" in world.artifacts()
 
 
 def test_a_dataset_that_is_gone_fails_no_worker(world):
