@@ -20,6 +20,8 @@ from app.spec.problems import Refused
 
 log = structlog.get_logger()
 
+WRONG_KINDS = {"float_type", "model_attributes_type"}
+"""What the other members of a union of a number and an object say."""
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -142,7 +144,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
             404, "not_found", "There is nothing at this address.", request_id=_id(request)
         )
         return _response(document)
-    errors = [_field_problem(item, error.body) for item in found]
+    errors = _without_echoes([_field_problem(item, error.body) for item in found])
     first = errors[0]
     where = f"{first['pointer']}: " if first["pointer"] else ""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -178,6 +180,17 @@ async def _on_anything(request: Request, _error: Exception) -> Response:
         request_id=_id(request),
     )
     return _response(document, {"X-Request-Id": _id(request) or ""})
+
+
+def _without_echoes(errors: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Without the complaints of a union's other members, where one member knew what is wrong."""
+    telling = [error["pointer"] for error in errors if error["code"] not in WRONG_KINDS]
+    return [
+        error
+        for error in errors
+        if error["code"] not in WRONG_KINDS
+        or not any(f"{pointer}/".startswith(f"{error['pointer']}/") for pointer in telling)
+    ]
 
 
 def _field_problem(item: Mapping[str, Any], body: Any) -> dict[str, str]:

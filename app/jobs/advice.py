@@ -33,6 +33,12 @@ def _about_teachers(session: Session, spec: JobSpec, material: Material) -> Iter
                 detail="This teacher was trained with label smoothing: such teachers distil worse "
                 "(Mueller et al. 2019).",
             )
+    if material.teachers and material.facts.teacher_outputs is not None:
+        yield Warned(
+            pointer="/teachers",
+            code="recorded_outputs_unused",
+            detail="The dataset brings a teacher's outputs, but those named here are heard alone.",
+        )
     if material.teachers and getattr(spec.method, "alpha", None) == 0:
         yield Warned(
             pointer="/method/alpha",

@@ -38,8 +38,8 @@ class Material:
 
     @property
     def teacher_count(self) -> int:
-        """The outputs that a dataset brings count as one more."""
-        return len(self.teachers) + (self.facts.teacher_outputs is not None)
+        """The outputs that a dataset brings are the teacher of a job that names none."""
+        return len(self.teachers) or int(self.facts.teacher_outputs is not None)
 
     def transfer_rows(self, spec: JobSpec) -> int:
         """Examples that the job trains on."""
@@ -173,5 +173,5 @@ def _selection(spec: JobSpec, material: Material) -> Iterator[Flaw]:
         yield pointer, "validation_required", f"{metric} needs a validation split, there is none."
     if metric == "validation/agreement" and material.teacher_count == 0:
         yield pointer, "teacher_required", f"{metric} needs a teacher to agree with."
-    if metric == "validation/accuracy" and not material.facts.labelled:
+    if metric in ("validation/accuracy", "validation/loss") and not material.facts.labelled:
         yield pointer, "labels_required", f"{metric} needs labels, the dataset has none."

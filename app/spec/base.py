@@ -1,5 +1,7 @@
 """The pydantic base that every part of a specification shares."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -15,3 +17,8 @@ class Spec(BaseModel):
         # "model" means a network here, so pydantic's own prefix must not be in the way.
         protected_namespaces=(),
     )
+
+
+def named(value: Any, default: str) -> Any:
+    """A member of a union told apart by `name`: the default one when it does not say which."""
+    return {"name": default, **value} if isinstance(value, dict) else value

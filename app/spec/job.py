@@ -1,10 +1,10 @@
 """A job: what to distil, from whom, on what, and how."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from app.spec.base import Spec
+from app.spec.base import Spec, named
 from app.spec.dataset import FileId, Name
 from app.spec.methods import KD, MethodSpec
 from app.spec.network import NetworkSpec
@@ -82,6 +82,11 @@ class JobSpec(Spec):
     max_runtime_s: int | None = Field(default=None, ge=1, le=30 * 24 * 3600)
     priority: Literal["low", "normal", "high"] = "normal"
     labels: dict[LabelKey, LabelValue] = Field(default_factory=dict, max_length=64)
+
+    @field_validator("method", mode="before")
+    @classmethod
+    def _kd_by_default(cls, value: Any) -> Any:
+        return named(value, "kd")
 
     @model_validator(mode="after")
     def _teachers_fit_the_method(self) -> Self:

@@ -1,10 +1,10 @@
 """How a network is trained: optimiser, schedule, augmentation, precision."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from app.spec.base import Spec
+from app.spec.base import Spec, named
 
 Rate = Annotated[float, Field(gt=0, le=100)]
 
@@ -108,6 +108,11 @@ class Training(Spec):
     """Steps between training metrics; null takes about 500 points a stage."""
     eval_every: int = Field(default=1, ge=1, le=10_000)
     """Epochs between evaluations on the validation split; the last epoch is always evaluated."""
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _sgd_by_default(cls, value: Any) -> Any:
+        return named(value, "sgd")
 
 
 NARROW_FROM_FLOPS = 1_000_000

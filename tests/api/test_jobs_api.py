@@ -102,6 +102,12 @@ def test_a_job_is_queued(api: httpx.Client, rows: Rows, database: Database) -> N
             "/select/metric",
             "validation_required",
         ),
+        (
+            {"select": {"metric": "validation/loss"}, "method": {"name": "logits"}},
+            {"labelled": False, "class_balance": None},
+            "/select/metric",
+            "labels_required",
+        ),
         ({"training": {"epochs": 10**9}}, {}, "/training/epochs", "less_than_equal"),
         ({"training": {"batch_size": 0}}, {}, "/training/batch_size", "greater_than_equal"),
         ({"training": {"optimiser": {}}}, {}, "/training/optimiser", "extra_forbidden"),
@@ -129,6 +135,32 @@ def test_what_cannot_be_is_a_422(
     assert snapshot() == before
 
 
+def test_names_have_defaults_too(api: httpx.Client, rows: Rows) -> None:
+    body = job_body(rows, method={"temperature": 7}, training={"optimizer": {"lr": 0.2}})
+    spec = api.post("/jobs", json=body).json()["spec"]
+    assert (spec["method"]["name"], spec["method"]["temperature"]) == ("kd", 7)
+    assert (spec["training"]["optimizer"]["name"], spec["training"]["optimizer"]["lr"]) == (
+        "sgd",
+        0.2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "pointers"),
+    [
+        ({"alpha": 2}, ["/method/alpha"]),
+        ({"alpha": {"start": 0, "end": 2}}, ["/method/alpha/end"]),
+        ({"alpha": "x", "temperature": 0}, ["/method/temperature", "/method/alpha"]),
+        ({"alpha": []}, ["/method/alpha", "/method/alpha"]),
+    ],
+)
+def test_a_number_or_a_ramp_is_wrong_once(
+    api: httpx.Client, rows: Rows, method: dict[str, Any], pointers: list[str]
+) -> None:
+    errors = api.post("/jobs", json=job_body(rows, method=method)).json()["errors"]
+    assert [error["pointer"] for error in errors] == pointers
+
+
 def test_everything_wrong_is_told_at_once(api: httpx.Client, rows: Rows) -> None:
     student = {"network": {**SMALL_MLP, "inputs": 5, "classes": 3}}
     body = job_body(rows, student=student, transfer={"exclude_classes": [5]})
@@ -141,6 +173,9 @@ def test_kd_needs_a_teacher_of_some_kind(api: httpx.Client, rows: Rows) -> None:
     assert_problem(api.post("/jobs", json=body), 422, "teacher_required", "/teachers")
     body["dataset"] = rows.dataset(teacher_outputs="logits")
     assert api.post("/jobs", json=body).status_code == 202
+    body["teachers"] = [rows.teacher()]
+    told = api.post("/jobs?validate_only=true", json=body).json()
+    assert [warning["code"] for warning in told["warnings"]] == ["recorded_outputs_unused"]
 
 
 def test_no_labels_are_needed_with_alpha_1(api: httpx.Client, rows: Rows) -> None:
@@ -198,6 +233,12 @@ def test_validate_only_resolves_and_estimates(api: httpx.Client, rows: Rows, sna
     assert estimate["memory_bytes"] > 5_000_000
     assert told["warnings"][0]["code"] == "student_not_smaller"
     assert snapshot() == before
+    alone = api.post("/jobs?validate_only=true", json=body | {"baseline": None}).json()
+    assert estimate["train_flops"] == 2 * alone["estimate"]["train_flops"]
+    bare = rows.dataset(labelled=False, class_balance=None)
+    taught = body | {"dataset": bare, "method": {"alpha": 1}}
+    told = api.post("/jobs?validate_only=true", json=taught).json()
+    assert told["estimate"]["train_flops"] == alone["estimate"]["train_flops"]
 
 
 def test_a_dead_worker_tells_nothing(api: httpx.Client, rows: Rows) -> None:

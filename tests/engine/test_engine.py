@@ -144,6 +144,24 @@ def test_an_unlabelled_transfer_set(teacher_file, tmp_path) -> None:
     assert not recorder.curve("train/hard_loss")
 
 
+def test_recorded_outputs_that_stop_at_train(tmp_path) -> None:
+    """Without labels, or a teacher's word on validation, nothing can be selected."""
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    np.savez(tmp_path / "a.npz", x_train=x, x_validation=x, x_test=x, teacher_logits_train=x[:, :3])
+    source = {"kind": "file", "file": "file_a"}
+    spec = DatasetSpec.model_validate({"name": "a", "source": source, "label": None})
+    facts = inspect_dataset(tmp_path / "a.npz", spec, tmp_path / "a.safetensors")
+    data = PreparedFile(file=tmp_path / "a.safetensors", facts=facts)
+    student = {"family": "mlp", "inputs": 4, "hidden": [], "classes": 3}
+    job = job_file(data, None, student=student, method={"alpha": 1})
+    run_job(job, data, tmp_path, Cache(tmp_path / "cache", 10**9), Recorder())
+    assert report(tmp_path)["student"]["best_epoch"] == 3
+    agreement = {"metric": "validation/agreement"}
+    job = job_file(data, None, student=student, method={"alpha": 1}, select=agreement)
+    with pytest.raises(Refused, match="selection_unmeasured"):
+        run_job(job, data, tmp_path, Cache(tmp_path / "cache", 10**9), Recorder())
+
+
 def test_an_ensemble_teaches_by_its_mean_probability(run, teacher_file, untrained) -> None:
     out, _ = run(teachers=[teacher_file, untrained], epochs=2)
     alone, _ = run("alone", teachers=[teacher_file], epochs=2)

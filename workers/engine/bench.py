@@ -177,6 +177,8 @@ class Bench:
             return self.job.select
         validated = "validation" in self.data.names
         labelled = validated and self.data.split("validation").labels is not None
+        if validated and not labelled and not self.teachers:  # recorded outputs may end at train
+            validated = self.data.split("validation").recorded is not None
         return Select.auto(validated=validated, labelled=labelled)
 
     def stage(

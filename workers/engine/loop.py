@@ -190,6 +190,13 @@ def _keep_best(
     select = stage.select
     if select.metric == "last":
         return
+    if select.metric not in metrics:
+        raise Refused.invalid(
+            "selection_unmeasured",
+            f"{select.metric} cannot be measured: the validation split lacks what it needs.",
+            hint='Select by another metric, or {"metric": "last"}.',
+            pointer="/select/metric",
+        )
     metric = metrics[select.metric]
     before = position.best_metric
     better = before is None or (metric > before if select.mode == "max" else metric < before)
