@@ -80,10 +80,16 @@ def get_student(
         Literal["safetensors", "onnx", "pt2", "bundle"], Query()
     ] = "safetensors",
 ) -> Response:
-    """Takes Range, If-Range and If-None-Match; the ETag is the SHA-256."""
+    """Takes Range, If-Range and If-None-Match; the ETag is the SHA-256.
+
+    A job that was cancelled or failed after its student was published, while it trained baselines,
+    still has it.
+    """
     with database.reading() as session:
-        _finished(_job(session, job_id))
+        job = _job(session, job_id)
         artifact = repository.student(session, job_id, format)
+    if artifact is None or job.state not in TERMINAL:
+        _finished(job, "student")
     if artifact is None:
         raise NotFound("format_not_made", f"The job {job_id} made no student as {format}.")
     return _download(request, storage, artifact)
@@ -117,7 +123,7 @@ def get_report(
         job = _job(session, job_id)
         artifact = repository.named(session, job_id, "report.json")
     if artifact is None:
-        _finished(job)
+        _finished(job, "report")
         raise NotFound("report_not_made", f"The job {job_id} made no report.")
     response = _download(request, storage, artifact)
     response.headers["Content-Disposition"] = "inline"
@@ -131,13 +137,13 @@ def _job(session: Session, job_id: str) -> Job:
     return job
 
 
-def _finished(job: Job) -> None:
+def _finished(job: Job, what: str) -> None:
     if job.state == State.SUCCEEDED:
         return
     ended = job.state in TERMINAL
     raise Conflict(
         "job_not_succeeded" if ended else "job_not_finished",
-        f"The job {job.id} is {job.state}: there is no student{'' if ended else ' yet'}.",
+        f"The job {job.id} is {job.state}: there is no {what}{'' if ended else ' yet'}.",
         retryable=not ended,
     )
 

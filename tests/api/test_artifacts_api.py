@@ -73,7 +73,17 @@ def test_not_before_it_succeeded(api: httpx.Client, rows: Rows) -> None:
         assert assert_problem(answer, 409, "job_not_finished")["retryable"]
         answer = api.get(f"/jobs/{failed}/{path}")
         assert not assert_problem(answer, 409, "job_not_succeeded")["retryable"]
+        assert f"no {path}" in answer.json()["detail"]
     assert api.get(f"/jobs/{failed}/artifacts").json() == {"data": []}
+
+
+@pytest.mark.parametrize("state", ["cancelled", "failed"])
+def test_a_student_outlives_its_baselines(api: httpx.Client, rows: Rows, state: str) -> None:
+    job_id = rows.job(state=state)
+    rows.artifact(job_id, "student.safetensors", WEIGHTS)
+    assert api.get(f"/jobs/{job_id}/student").content == WEIGHTS
+    assert_problem(api.get(f"/jobs/{job_id}/student?format=onnx"), 409, "job_not_succeeded")
+    assert_problem(api.get(f"/jobs/{job_id}/report"), 409, "job_not_succeeded")
 
 
 @pytest.mark.parametrize("name", ["nothing", "../report.json", "%2e%2e/x", "a%00", "/etc/passwd"])
