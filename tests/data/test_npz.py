@@ -152,6 +152,10 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
         "invalid_teacher_outputs",
         {"x": X, "y": Y, "teacher_probabilities": OUT},
     ),
+    "outputs of no split": (
+        "missing_array",
+        {"x_train": X, "y_train": Y, "teacher_logits": OUT},
+    ),
     "both outputs": (
         "mixed_teacher_outputs",
         {"x": X, "y": Y, "teacher_logits": OUT, "teacher_probabilities": OUT},

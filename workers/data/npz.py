@@ -145,6 +145,8 @@ def _rows(
         if f"y{suffix}" not in members:
             _refuse_missing(f"y{suffix}", members)
         labels = _labels(_array(archive, members[f"y{suffix}"], limits), collector)
+    if suffix and one_of_outputs(members):
+        _refuse_missing(f"teacher_{one_of_outputs(members)}{suffix}", members)
     outputs = one_of_outputs(
         [name.removesuffix(suffix) for name in members if name.endswith(suffix)]
     )
