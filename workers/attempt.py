@@ -243,7 +243,7 @@ class Attempt:
     def _conclude(self, obituary: str) -> State:
         verdict = self._verdict or {}
         match verdict.get("how"):
-            case "failed" if verdict["problem"]["code"] == STORAGE_FULL:
+            case "failed" if verdict["problem"].get("code") == STORAGE_FULL:
                 self.disk_full = True
                 obituary = verdict["problem"]["detail"]
             case "done":

@@ -131,7 +131,7 @@ class Inspector:
                     match event["event"]:
                         case "inspected":
                             return dict(event["facts"])
-                        case "failed" if event["problem"]["code"] == STORAGE_FULL:
+                        case "failed" if event["problem"].get("code") == STORAGE_FULL:
                             log.warning("no room for an inspection; the sweeper asks for it again")
                             return None
                         case "failed":
