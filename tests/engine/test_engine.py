@@ -1,5 +1,6 @@
 """What the engine promises, on small real jobs."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -272,6 +273,17 @@ def test_a_failing_baseline_never_fails_the_job(run, monkeypatch) -> None:
     assert told["verdict"] == "no baseline"
     assert "no baseline today" in told["reason"]
     assert (out / "student.safetensors").exists()
+
+
+def test_a_full_disk_loses_no_baseline(run, monkeypatch) -> None:
+    from workers.engine import conduct
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(conduct._Baselines, "recall", full)
+    with pytest.raises(OSError, match="No space left"):
+        run()
 
 
 def test_teacher_weights_and_mode_are_untouched(run, teacher_file) -> None:

@@ -14,6 +14,7 @@ from app.spec.jobfile import JobFile, PreparedFile
 from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint
 from workers.data.prepared import Prepared
+from workers.disk import disk_full
 from workers.engine import loop
 from workers.engine.bench import Bench, Data, load_teacher
 from workers.engine.cache import Cache
@@ -108,6 +109,8 @@ def run_job(
         except Stopped:
             raise
         except Exception as error:  # a failing baseline never fails the job; the report says so
+            if disk_full(error):
+                raise  # nor is it lost to a full disk: the attempt is repeated
             traceback.print_exc()
             why_not = f"training it failed: {error}"
             baselines.clear()
