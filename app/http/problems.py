@@ -13,6 +13,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match
 
 from app.errors import MEDIA_TYPE, Problem, problem_document
 from app.http.parsing import escape_pointer
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 
 WRONG_KINDS = {"float_type", "model_attributes_type"}
 """What the other members of a union of a number and an object say."""
+METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
@@ -128,7 +130,16 @@ async def _on_http(request: Request, error: Exception) -> Response:
         405: f"This address takes no {request.method}.",
     }.get(error.status_code, str(error.detail))
     document = problem_document(error.status_code, code, detail, request_id=_id(request))
-    return _response(document, error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # Starlette names the methods of the first route that it met
+        headers["Allow"] = ", ".join(method for method in METHODS if _takes(request, method))
+    return _response(document, headers)
+
+
+def _takes(request: Request, method: str) -> bool:
+    """Whether some route takes this method at the request's address."""
+    scope = {**request.scope, "method": method}
+    return any(route.matches(scope)[0] == Match.FULL for route in request.app.routes)
 
 
 async def _on_disconnect(_request: Request, _error: Exception) -> Response:
