@@ -236,6 +236,16 @@ class IdempotencyKey(Row):
     created_at: Mapped[datetime] = _created()
 
 
+class Tally(Row):
+    """What all workers together have counted, and when last."""
+
+    __tablename__ = "tallies"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    value: Mapped[int] = mapped_column(BigInteger, default=0)
+    counted_at: Mapped[datetime] = _created()
+
+
 class Worker(Row):
     """A living worker process and what it can do, so that estimates need no torch."""
 
@@ -247,5 +257,7 @@ class Worker(Row):
     memory_bytes: Mapped[int | None] = mapped_column(BigInteger)
     gflops: Mapped[dict[str, Any] | None]
     """Measured matrix rates by precision, in GFLOP/s."""
+    step_s: Mapped[float | None]
+    """Measured seconds of a training step whose arithmetic is next to nothing."""
     started_at: Mapped[datetime] = _created()
     seen_at: Mapped[datetime] = _created()
