@@ -2,25 +2,29 @@
 
 import os
 import socket
+from collections.abc import Callable
+from typing import Any
 
 import uvicorn
 
-from app.settings import get_settings
+from app.http.patience import patient
+from app.settings import Settings, get_settings
 
 LISTEN_FD = "STILLHOUSE_LISTEN_FD"
 """A socket that is already listening, handed down by whoever restarts this process: clients that
 come meanwhile wait in its queue."""
 
 
-def main() -> None:
-    """Serves until SIGTERM or SIGINT."""
-    settings = get_settings()
-    config = uvicorn.Config(
-        "app.main:create_app",
+def server_config(
+    settings: Settings, app: str | Callable[..., Any] = "app.main:create_app", **options: Any
+) -> uvicorn.Config:
+    """How the API is served; `app` makes the application."""
+    return uvicorn.Config(
+        app,
         factory=True,
         host=settings.host,
         port=settings.port,
-        http="httptools",
+        http=patient(settings),
         loop="uvloop",
         ws="none",
         lifespan="on",
@@ -31,12 +35,16 @@ def main() -> None:
         backlog=2048,
         # The service's own middleware logs requests, with their ids.
         access_log=False,
-        log_level="info",
         server_header=False,
         # Forwarded addresses would be believed from anybody.
         proxy_headers=False,
+        **{"log_level": "info", **options},
     )
-    server = uvicorn.Server(config)
+
+
+def main() -> None:
+    """Serves until SIGTERM or SIGINT."""
+    server = uvicorn.Server(server_config(get_settings()))
     inherited = os.environ.get(LISTEN_FD)
     server.run(sockets=[socket.socket(fileno=int(inherited))] if inherited else None)
 

@@ -3,6 +3,7 @@
 Problem
 ├── BadRequest           400
 ├── NotFound             404
+├── RequestTimeout       408
 ├── Conflict             409
 ├── TooLarge             413
 ├── UnsupportedMedia     415
@@ -32,6 +33,7 @@ TITLES = {
     416: "Range not satisfiable",
     422: "Unprocessable content",
     429: "Too many requests",
+    431: "Request header fields too large",
     500: "Internal server error",
     503: "Service unavailable",
 }
@@ -66,6 +68,10 @@ class BadRequest(Problem):
 
 class NotFound(Problem):
     status = 404
+
+
+class RequestTimeout(Problem):
+    status = 408
 
 
 class Conflict(Problem):

@@ -55,6 +55,13 @@ class Settings(BaseSettings):
     disk_full_pause_s: float = Field(default=60.0, ge=0)
     """How long a worker leaves a job alone for which its disk had no room."""
 
+    header_timeout_s: float = Field(default=10.0, gt=0)
+    """How long a connection may take to send a request's headers."""
+    body_window_s: float = Field(default=30.0, gt=0)
+    body_min_rate: int = Field(default=1024, ge=0)
+    """Bytes per second, over each window, that a client must send of a body while it is waited for,
+    and take of an answer; 0 waits without end."""
+
     max_json_bytes: int = Field(default=MIB, ge=1024)
     max_file_bytes: int = Field(default=64 * 1024 * MIB, ge=1)
     max_dataset_bytes: int = Field(default=16 * 1024 * MIB, ge=1)

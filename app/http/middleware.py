@@ -1,5 +1,7 @@
 """Around every request: its id, and limits on its body."""
 
+import asyncio
+import contextlib
 import re
 import secrets
 import time
@@ -9,7 +11,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.errors import Problem, TooLarge, UnsupportedMedia
+from app.errors import Problem, RequestTimeout, TooLarge, UnsupportedMedia
 from app.http.problems import problem_response
 from app.settings import MIB, Settings
 
@@ -46,7 +48,8 @@ class RequestIds:
 
 
 class BodyLimits:
-    """Refuses encoded bodies, and bodies over the cap: by Content-Length, and by what arrives.
+    """Refuses encoded bodies, bodies over the cap, by Content-Length and by what arrives, and
+    bodies that trickle.
 
     A JSON body is read here, whole, so that nothing behind meets one that is too long; the stream
     of an upload is counted on its way.
@@ -61,9 +64,10 @@ class BodyLimits:
             return await self.app(scope, receive, send)
         streamed = scope["method"] == "POST" and scope["path"] == "/files"
         limit = self.settings.max_file_bytes if streamed else self.settings.max_json_bytes
+        hurried = _hurried(receive, self.settings.body_window_s, self.settings.body_min_rate)
         try:
             _check_headers(Headers(scope=scope), limit)
-            body = _counted(receive, limit) if streamed else await _read_whole(receive, limit)
+            body = _counted(hurried, limit) if streamed else await _read_whole(hurried, limit)
             await self.app(scope, body, send)
         except _Refusal as refusal:
             await _refuse(refusal.problem, scope, receive, send)
@@ -89,6 +93,51 @@ def _check_headers(headers: Headers, limit: int) -> None:
 
 def _too_large(limit: int) -> _Refusal:
     return _Refusal(TooLarge("body_too_large", f"The body is larger than {limit:,} bytes."))
+
+
+def _hurried(receive: Receive, window_s: float, min_rate: int) -> Receive:
+    """Refuses a body of which fewer than `min_rate` bytes a second came in a window of waiting.
+
+    What counts is the time that the server waits for the client: storage may be slow too, and no
+    upload is too long that goes on.
+    """
+    waited = 0.0
+    arrived = 0
+    over = False
+
+    async def hurried() -> Message:
+        nonlocal waited, arrived, over
+        if over:  # from here on it is the client who waits
+            return await receive()
+        while True:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(max(window_s - waited, 0)):
+                    message = await receive()
+            except TimeoutError:
+                message = None
+            waited += time.monotonic() - began
+            if message is not None:
+                arrived += len(message.get("body", b""))
+                over = message["type"] != "http.request" or not message.get("more_body")
+            if waited >= window_s:
+                if not over and arrived < min_rate * window_s:
+                    raise _too_slow(min_rate, window_s)
+                waited, arrived = 0.0, 0
+            if message is not None:
+                return message
+
+    return hurried
+
+
+def _too_slow(min_rate: int, window_s: float) -> _Refusal:
+    return _Refusal(
+        RequestTimeout(
+            "request_timeout",
+            f"Fewer than {min_rate:,} bytes a second arrived for {window_s:g} s.",
+            retryable=True,
+        )
+    )
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
@@ -137,11 +186,11 @@ async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) 
         {"type": "http.response.start", "status": problem.status, "headers": response.raw_headers}
     )
     await send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
-    left = DRAIN_BYTES
-    until = time.monotonic() + DRAIN_SECONDS
-    while left > 0 and time.monotonic() < until:
-        message = await receive()
-        left -= len(message.get("body", b""))
-        if not message.get("more_body"):
-            break
+    # What trickles needs no draining, and would never end.
+    drain_s = 0.0 if isinstance(problem, RequestTimeout) else DRAIN_SECONDS
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(drain_s):
+            left = DRAIN_BYTES
+            while left > 0 and (message := await receive()).get("more_body"):
+                left -= len(message.get("body", b""))
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -14,6 +14,7 @@ import httpx
 import sqlalchemy as sa
 import uvicorn
 
+from app.asgi import server_config
 from app.db import Database
 from app.ids import new_id
 from app.main import create_app
@@ -30,8 +31,9 @@ JSON = {"Content-Type": "application/json"}
 def serve(settings: Settings) -> Iterator[str]:
     """The API behind a real server, on a port of its own. Its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(
+        server_config(settings, lambda: create_app(settings), log_config=None, log_level=None)
+    )
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
     while not server.started:
