@@ -79,7 +79,7 @@ class Database:
     @contextmanager
     def transaction(self) -> Iterator[Session]:
         """A writing transaction: commits at the end, then runs what `after_commit` collected."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with self._session(self.engine) as session:
             with session.begin():
                 yield session
             for action in session.info.get("after_commit", ()):
@@ -88,8 +88,11 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that only reads, and on SQLite waits for no writer."""
-        with Session(self._reader, expire_on_commit=False) as session, session.begin():
+        with self._session(self._reader) as session, session.begin():
             yield session
+
+    def _session(self, engine: Engine) -> Session:
+        return Session(engine, expire_on_commit=False)
 
     def close(self) -> None:
         self.engine.dispose()

@@ -8,7 +8,10 @@ from app.db import Database
 from app.http.signing import Signer
 from app.queue import Doorbell
 from app.settings import Settings
+from app.sources.policy import Policy
 from app.storage import Storage
+from app.tables import DEFAULT_PROJECT
+from app.tenancy import TenantDatabase
 
 
 async def _settings(request: Request) -> Settings:
@@ -17,6 +20,11 @@ async def _settings(request: Request) -> Settings:
 
 
 async def _database(request: Request) -> Database:
+    """As the caller's project sees it."""
+    return TenantDatabase(request.app.state.database, DEFAULT_PROJECT)
+
+
+async def _whole_database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
@@ -24,6 +32,11 @@ async def _database(request: Request) -> Database:
 async def _storage(request: Request) -> Storage:
     storage: Storage = request.app.state.storage
     return storage
+
+
+async def _sources(request: Request) -> Policy:
+    sources: Policy = request.app.state.sources
+    return sources
 
 
 async def _doorbell(request: Request) -> Doorbell:
@@ -38,6 +51,10 @@ async def _signer(request: Request) -> Signer:
 
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
+"""Of the caller's project alone."""
+WholeDatabaseDep = Annotated[Database, Depends(_whole_database)]
+"""Of every project: for the service's own health, and for its operator."""
 StorageDep = Annotated[Storage, Depends(_storage)]
+SourcesDep = Annotated[Policy, Depends(_sources)]
 DoorbellDep = Annotated[Doorbell, Depends(_doorbell)]
 SignerDep = Annotated[Signer, Depends(_signer)]

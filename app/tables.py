@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -48,6 +49,68 @@ def _created() -> Mapped[datetime]:
     return mapped_column(default=now())
 
 
+DEFAULT_PROJECT = "prj_default"
+"""Made by the migrations: what is done without a key is done in its name."""
+
+
+class Project(Row):
+    """A tenant: owns files, teachers, datasets and jobs, which no other project sees."""
+
+    __tablename__ = "projects"
+    __table_args__ = (UniqueConstraint("name"), Index(None, "created_at", "id"))
+
+    id: Mapped[str] = _id()
+    name: Mapped[str] = mapped_column(String(63))
+    max_active_jobs: Mapped[int | None]
+    """Null takes the service's setting, as below."""
+    max_stored_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = _created()
+
+
+class Owned:
+    """What belongs to a project. `app.tenancy` keeps it there."""
+
+    # No foreign key: each insert would lock the row that all inserts of a project share, and
+    # projects are never deleted.
+    project_id: Mapped[str] = mapped_column(String(48))
+
+
+class ApiKey(Owned, Row):
+    """A client's credential. The key itself is known to its client alone."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (UniqueConstraint("sha256"), Index(None, "project_id", "created_at", "id"))
+
+    id: Mapped[str] = _id()
+    project_id: Mapped[str] = mapped_column(String(48), ForeignKey("projects.id"))
+    name: Mapped[str]
+    start: Mapped[str] = mapped_column(String(16))
+    """The key's first characters, by which a person tells it from others."""
+    sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime] = _created()
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    """To the minute."""
+
+
+class AuditEntry(Owned, Row):
+    """Who changed what, and when: written in the transaction of the change."""
+
+    __tablename__ = "audit"
+    __table_args__ = (Index(None, "project_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    at: Mapped[datetime] = _created()
+    key_id: Mapped[str | None] = mapped_column(String(48))
+    """Null where no key was asked for, and for the command line."""
+    action: Mapped[str] = mapped_column(String(64))
+    """The operation's `operationId`."""
+    subject: Mapped[str | None] = mapped_column(String(200))
+    request_id: Mapped[str | None] = mapped_column(String(128))
+
+
 class Blob(Row):
     """Bytes in storage, known by their hash and stored once."""
 
@@ -61,11 +124,11 @@ class Blob(Row):
     """Since when no row refers to it, as far as anybody has looked."""
 
 
-class File(Row):
+class File(Owned, Row):
     """A client's name for a blob."""
 
     __tablename__ = "files"
-    __table_args__ = (Index(None, "sha256"),)
+    __table_args__ = (Index(None, "sha256"), Index(None, "project_id", "created_at", "id"))
 
     id: Mapped[str] = _id()
     filename: Mapped[str]
@@ -74,11 +137,11 @@ class File(Row):
     created_at: Mapped[datetime] = _created()
 
 
-class Teacher(Row):
+class Teacher(Owned, Row):
     """A checkpoint with its network: checking, then ready or rejected."""
 
     __tablename__ = "teachers"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "sha256"))
+    __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
@@ -95,11 +158,11 @@ class Teacher(Row):
     created_at: Mapped[datetime] = _created()
 
 
-class Dataset(Row):
+class Dataset(Owned, Row):
     """Examples in their prepared form: checking, then ready or rejected."""
 
     __tablename__ = "datasets"
-    __table_args__ = (Index(None, "created_at", "id"), Index(None, "sha256"))
+    __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
@@ -112,12 +175,18 @@ class Dataset(Row):
     created_at: Mapped[datetime] = _created()
 
 
-class Job(Row):
+class Job(Owned, Row):
     """The job. A message on the broker only wakes a worker up for it."""
 
     __tablename__ = "jobs"
     __table_args__ = (
-        Index(None, "created_at", "id"),
+        Index(None, "project_id", "created_at", "id"),
+        Index(
+            "ix_jobs_active",
+            "project_id",
+            postgresql_where=text("finished_at IS NULL"),
+            sqlite_where=text("finished_at IS NULL"),
+        ),
         Index("ix_jobs_state_created", "state", "created_at"),
         Index("ix_jobs_lease_until", "lease_until"),
     )
@@ -221,12 +290,13 @@ class Artifact(Row):
     created_at: Mapped[datetime] = _created()
 
 
-class IdempotencyKey(Row):
+class IdempotencyKey(Owned, Row):
     """The first answer to a POST, kept in the transaction that made its row."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = (Index(None, "created_at"),)
 
+    project_id: Mapped[str] = mapped_column(String(48), primary_key=True)
     key: Mapped[str] = mapped_column(String(255), primary_key=True)
     operation: Mapped[str] = mapped_column(String(64), primary_key=True)
     request_sha256: Mapped[str] = mapped_column(String(64))

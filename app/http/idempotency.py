@@ -14,10 +14,11 @@ from app.db import Database
 from app.errors import Unprocessable
 from app.http.answers import Answer
 from app.tables import IdempotencyKey
+from app.tenancy import project_of
 
 
 class Idempotency:
-    """Runs a creation at most once for its key.
+    """Runs a creation at most once for its key, which is its project's own.
 
     The key's row is written first, in the transaction of what is created. A duplicate that comes
     meanwhile waits there, on the primary key, until that transaction has ended, and then finds
@@ -60,7 +61,12 @@ class Idempotency:
         )
         statement = (
             insert(IdempotencyKey)
-            .values(key=self._key, operation=self._operation, request_sha256=self._fingerprint)
+            .values(
+                project_id=project_of(session),
+                key=self._key,
+                operation=self._operation,
+                request_sha256=self._fingerprint,
+            )
             .on_conflict_do_nothing()
             .returning(IdempotencyKey.key)
         )

@@ -20,7 +20,7 @@ from app.ids import new_id
 from app.main import create_app
 from app.settings import Settings
 from app.storage import DirectoryStorage
-from app.tables import Artifact, Blob, Dataset, Job, Teacher, Worker
+from app.tables import DEFAULT_PROJECT, Artifact, Blob, Dataset, Job, Owned, Teacher, Worker
 
 MLP = {"family": "mlp", "inputs": 784, "hidden": [32], "classes": 10}
 SMALL_MLP = {"family": "mlp", "inputs": 784, "hidden": [8], "classes": 10}
@@ -47,11 +47,14 @@ def serve(settings: Settings) -> Iterator[str]:
 
 
 class Rows:
-    """Puts rows where workers would."""
+    """Puts rows of a project where API and workers would."""
 
-    def __init__(self, database: Database, storage: DirectoryStorage) -> None:
+    def __init__(
+        self, database: Database, storage: DirectoryStorage, project: str = DEFAULT_PROJECT
+    ) -> None:
         self.database = database
         self.storage = storage
+        self.project = project
 
     def teacher(self, **values: Any) -> str:
         row = {"name": "teacher", "state": "ready", "network": MLP, **values}
@@ -97,6 +100,8 @@ class Rows:
             session.execute(sa.update(table).where(table.id == row_id).values(**values))
 
     def _add(self, row: Any) -> str:
+        if isinstance(row, Owned):
+            row.project_id = self.project
         with self.database.transaction() as session:
             session.add(row)
         return row.id

@@ -7,7 +7,7 @@ from app.db import Database
 from app.ids import new_id
 from app.metrics import repository
 from app.metrics.repository import Bucket
-from app.tables import Job
+from app.tables import DEFAULT_PROJECT, Job
 
 VALUES = st.lists(
     st.none() | st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 3)), max_size=60
@@ -56,7 +56,9 @@ def test_sampling(database: Database, values: list[float | None], gap: int, poin
 def sampled(database: Database, written: list[tuple[object, ...]], points: int) -> list[Bucket]:
     job_id = new_id("job")
     with database.transaction() as session:
-        session.add(Job(id=job_id, name="", spec={}, progress={}, labels={}))
+        session.add(
+            Job(id=job_id, project_id=DEFAULT_PROJECT, name="", spec={}, progress={}, labels={})
+        )
         session.flush()
         repository.append(session, job_id, 1, written)
     with database.reading() as session:

@@ -8,7 +8,7 @@ from app import blobs
 from app.db import Database, now_plus
 from app.ids import new_id
 from app.spec.job import JobSpec
-from app.tables import Dataset, File, Job
+from app.tables import DEFAULT_PROJECT, Dataset, File, Job
 
 ZERO = {
     "stage": 0,
@@ -44,7 +44,15 @@ def add_dataset(database: Database, *, sha256: str = SHA, facts: Any = FACTS) ->
     with database.transaction() as session:
         blobs.note(session, sha256, 1)
         session.add(
-            Dataset(id=identity, name="d", state="ready", spec={}, facts=dict(facts), sha256=sha256)
+            Dataset(
+                id=identity,
+                project_id=DEFAULT_PROJECT,
+                name="d",
+                state="ready",
+                spec={},
+                facts=dict(facts),
+                sha256=sha256,
+            )
         )
     return identity
 
@@ -63,6 +71,7 @@ def add_job(database: Database, dataset: str | None = None, **spec: Any) -> str:
         session.add(
             Job(
                 id=identity,
+                project_id=DEFAULT_PROJECT,
                 name="j",
                 spec=JobSpec.model_validate(body).model_dump(mode="json"),
                 progress=ZERO,
@@ -76,7 +85,11 @@ def add_file(database: Database, filename: str, sha256: str, size: int) -> str:
     with database.transaction() as session:
         blobs.note(session, sha256, size)
         session.flush()
-        session.add(File(id=identity, filename=filename, sha256=sha256, size=size))
+        session.add(
+            File(
+                id=identity, project_id=DEFAULT_PROJECT, filename=filename, sha256=sha256, size=size
+            )
+        )
     return identity
 
 

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save
 
 from app.ids import new_id
-from app.tables import Dataset, File, Teacher
+from app.tables import DEFAULT_PROJECT, Dataset, File, Teacher
 from tests.workers.fakes import fake_trainer
 from tests.workers.rows import add_file
 from workers.inspection import Inspector
@@ -57,7 +57,14 @@ class Table:
         with self.database.transaction() as session:
             sha256 = session.get_one(File, file_id).sha256
             session.add(
-                Teacher(id=identity, name="t", file_id=file_id, network=NETWORK, sha256=sha256)
+                Teacher(
+                    id=identity,
+                    project_id=DEFAULT_PROJECT,
+                    name="t",
+                    file_id=file_id,
+                    network=NETWORK,
+                    sha256=sha256,
+                )
             )
         return identity
 
@@ -65,7 +72,7 @@ class Table:
         identity = new_id("dst")
         spec = {"name": "d", "source": source}
         with self.database.transaction() as session:
-            session.add(Dataset(id=identity, name="d", spec=spec))
+            session.add(Dataset(id=identity, project_id=DEFAULT_PROJECT, name="d", spec=spec))
         return identity
 
     def row(self, table, identity: str):

@@ -10,7 +10,8 @@ from sqlalchemy import delete, select
 from app import blobs
 from app.db import now_plus
 from app.files import repository as files
-from app.tables import Blob, File, IdempotencyKey, Job
+from app.tables import DEFAULT_PROJECT, Blob, File, IdempotencyKey, Job
+from app.tenancy import TenantDatabase
 from tests.workers.rows import add_dataset, add_file, add_job, set_job
 from workers.janitor import Janitor
 from workers.shelf import Made, put
@@ -94,13 +95,15 @@ def test_the_grace_begins_with_the_last_reference(settings, database, storage):
 def test_bytes_that_went_meanwhile_are_noticed(database, storage):
     sha256, size = store(storage, b"weights")
     storage.delete(sha256)
-    with pytest.raises(blobs.BytesGone), database.transaction() as session:
+    tenant = TenantDatabase(database, DEFAULT_PROJECT)
+    with pytest.raises(blobs.BytesGone), tenant.transaction() as session:
         files.add(session, "w", sha256, size, storage)
     assert known(database) == set()
 
 
 def test_the_same_bytes_come_and_go(janitor, database, storage):
     """Uploads and deletions against a janitor without patience: no row is left without bytes."""
+    tenant = TenantDatabase(database, DEFAULT_PROJECT)
     stop = threading.Event()
     removed = []
 
@@ -117,7 +120,7 @@ def test_the_same_bytes_come_and_go(janitor, database, storage):
         while time.monotonic() < deadline:
             sha256, size = store(storage, b"weights")
             try:
-                with database.transaction() as session:
+                with tenant.transaction() as session:
                     file = files.add(session, "w", sha256, size, storage)
             except blobs.BytesGone:
                 again += 1
@@ -163,7 +166,11 @@ def test_abandoned_uploads_and_old_keys(janitor, database, storage):
         for key, age in (("young", 0), ("old", OLD)):
             session.add(
                 IdempotencyKey(
-                    key=key, operation="o", request_sha256="0", created_at=now_plus(-age)
+                    project_id=DEFAULT_PROJECT,
+                    key=key,
+                    operation="o",
+                    request_sha256="0",
+                    created_at=now_plus(-age),
                 )
             )
     janitor.clean()

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from app.ids import new_id
-from app.tables import Artifact, Dataset, MetricPoint
+from app.tables import DEFAULT_PROJECT, Artifact, Dataset, MetricPoint
 from tests.workers.rows import add_job, job
 from workers.inspection import Inspector
 from workers.ledger import Ledger
@@ -63,7 +63,14 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_student(worker, database
     dataset_id = new_id("dst")
     source = {"kind": "builtin", "name": "digits"}
     with database.transaction() as session:
-        session.add(Dataset(id=dataset_id, name="d", spec={"name": "d", "source": source}))
+        session.add(
+            Dataset(
+                id=dataset_id,
+                project_id=DEFAULT_PROJECT,
+                name="d",
+                spec={"name": "d", "source": source},
+            )
+        )
     inspector.dataset(dataset_id)
     spec = {
         "student": {

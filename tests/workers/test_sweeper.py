@@ -7,7 +7,7 @@ import pytest
 
 from app.db import now_plus
 from app.ids import new_id
-from app.tables import Dataset, Worker
+from app.tables import DEFAULT_PROJECT, Dataset, Worker
 from tests.workers.rows import add_job, expire, job, set_job
 from workers.ledger import Ledger
 from workers.roster import Roster
@@ -81,8 +81,12 @@ def test_a_silent_attempt_is_ended_and_rung_for(sweeper, database, bell):
 def test_a_resource_that_is_checked_for_too_long_is_rung_for(sweeper, database, bell):
     identity = new_id("dst")
     with database.transaction() as session:
-        session.add(Dataset(id=identity, name="d", spec={}, created_at=now_plus(-40)))
-        session.add(Dataset(id=new_id("dst"), name="young", spec={}))
+        session.add(
+            Dataset(
+                id=identity, project_id=DEFAULT_PROJECT, name="d", spec={}, created_at=now_plus(-40)
+            )
+        )
+        session.add(Dataset(id=new_id("dst"), project_id=DEFAULT_PROJECT, name="young", spec={}))
     sweeper.sweep()
     assert bell.rung == [(identity, "light")]
 
