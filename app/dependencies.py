@@ -8,7 +8,6 @@ from app.db import Database
 from app.http.signing import Signer
 from app.queue import Doorbell
 from app.settings import Settings
-from app.sources.policy import Policy
 from app.storage import Storage
 from app.tables import DEFAULT_PROJECT
 from app.tenancy import TenantDatabase
@@ -34,11 +33,6 @@ async def _storage(request: Request) -> Storage:
     return storage
 
 
-async def _sources(request: Request) -> Policy:
-    sources: Policy = request.app.state.sources
-    return sources
-
-
 async def _doorbell(request: Request) -> Doorbell:
     doorbell: Doorbell = request.app.state.doorbell
     return doorbell
@@ -55,6 +49,5 @@ DatabaseDep = Annotated[Database, Depends(_database)]
 WholeDatabaseDep = Annotated[Database, Depends(_whole_database)]
 """Of every project: for the service's own health, and for its operator."""
 StorageDep = Annotated[Storage, Depends(_storage)]
-SourcesDep = Annotated[Policy, Depends(_sources)]
 DoorbellDep = Annotated[Doorbell, Depends(_doorbell)]
 SignerDep = Annotated[Signer, Depends(_signer)]
