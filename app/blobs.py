@@ -5,7 +5,10 @@ are being removed. So both sides hold the blob's row when it counts: the newcome
 bytes are still there, the remover whether anybody refers to them by now.
 """
 
-from collections.abc import Callable
+import re
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
@@ -13,8 +16,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db import Database, now, now_plus
-from app.storage import Storage
+from app.storage import Storage, Stored
 from app.tables import Artifact, Blob, Dataset, File, Teacher
+
+HASH = re.compile(r"[0-9a-f]{64}").fullmatch
+BATCH = 500
 
 
 class BytesGone(Exception):
@@ -33,11 +39,8 @@ def refer(session: Session, sha256: str, size: int, *, stored: Callable[[str], b
 
 def note(session: Session, sha256: str, size: int) -> None:
     """The row alone; nobody removes it before the transaction ends."""
-    insert: Any = (
-        postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    )
     session.execute(
-        insert(Blob)
+        _insert(session)(Blob)
         .values(sha256=sha256, size=size)
         .on_conflict_do_update(index_elements=["sha256"], set_={"orphaned_at": None})
     )
@@ -67,6 +70,35 @@ def remove_orphans(
     return [sha256 for sha256 in found if _remove(database, storage, sha256, old)]
 
 
+def adopt_strays(database: Database, storage: Storage, *, grace_s: float) -> Iterator[str]:
+    """Gives rows to bytes that none knows of, as orphans from now on; their hashes.
+
+    Young bytes are left alone: whoever stored them is about to write the row.
+    """
+    # Its own clock, and perhaps a store's: the grace that begins with the row is the database's.
+    before = time.time() - grace_s
+    old = (blob for blob in storage.stored() if blob.modified <= before and HASH(blob.sha256))
+    for some in _batched(old):
+        with database.reading() as session:
+            hashes = [blob.sha256 for blob in some]
+            known = set(session.scalars(select(Blob.sha256).where(Blob.sha256.in_(hashes))))
+        for blob in some:
+            if blob.sha256 not in known and _adopt(database, blob):
+                yield blob.sha256
+
+
+def _batched(blobs: Iterator[Stored]) -> Iterator[list[Stored]]:
+    while some := list(islice(blobs, BATCH)):
+        yield some
+
+
+def _adopt(database: Database, blob: Stored) -> bool:
+    with database.transaction() as session:
+        row = {"sha256": blob.sha256, "size": blob.size, "orphaned_at": now()}
+        statement = _insert(session)(Blob).values(**row).on_conflict_do_nothing()
+        return session.scalar(statement.returning(Blob.sha256)) is not None
+
+
 def _remove(database: Database, storage: Storage, sha256: str, old: ColumnElement[bool]) -> bool:
     with database.transaction() as session:
         mine = Blob.sha256 == sha256
@@ -85,3 +117,7 @@ def _wanted() -> ColumnElement[bool]:
     return or_(
         *(exists().where(row.sha256 == Blob.sha256) for row in (File, Teacher, Dataset, Artifact))
     )
+
+
+def _insert(session: Session) -> Any:
+    return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

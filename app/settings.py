@@ -51,6 +51,16 @@ class Settings(BaseSettings):
 
     blob_grace_s: float = Field(default=3600.0, ge=0)
     """How long bytes stay that no file, teacher, dataset or job refers to any more."""
+    stray_grace_s: float = Field(default=86_400.0, ge=0)
+    """How old bytes in storage must be that no row knows of before they count as such. A storage
+    must belong to one database alone: another's bytes would go too."""
+    blob_cache_bytes: int = Field(default=20 * 1024 * MIB, ge=0)
+    """What a worker keeps of an object store's blobs on its own disk, beside those in use."""
+    presign_s: float = Field(default=3600.0, ge=0)
+    """How long the address holds by which a client downloads from the object store itself; 0 sends
+    every byte through the API."""
+    min_free_bytes: int = Field(default=256 * MIB, ge=0)
+    """With less room on its disk the API takes no upload, and a worker no job."""
 
     disk_full_pause_s: float = Field(default=60.0, ge=0)
     """How long a worker leaves a job alone for which its disk had no room."""

@@ -17,10 +17,11 @@ from app.settings import Settings
 from app.states import State
 from app.storage import Storage
 from workers import shelf
-from workers.disk import STORAGE_FULL, disk_full
+from workers.disk import STORAGE_FULL
 from workers.ledger import Claim, Fenced, Ledger
 from workers.obituary import Obituary
 from workers.processes import Trainer
+from workers.room import passes
 from workers.runs import Run, made_facts
 from workers.standby import Standby
 from workers.ticker import Watchdog
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 class Attempt:
     """One attempt at one job, in the thread that calls `run`.
 
-    Afterwards `disk_full` says whether it ended for lack of space.
+    Afterwards `blameless` says whether it ended by what passes: a full disk, an absent storage.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Attempt:
         self._began = time.monotonic()
         self._kill_at = float("inf")
         self._overtime = False
-        self.disk_full = False
+        self.blameless = False
         self._refilled = False
         self._state = State.RUNNING  # as the last write found it
         # What is not written yet.
@@ -113,7 +114,7 @@ class Attempt:
             # A full disk, a storage error, a trainer that talks nonsense: this attempt is over.
             log.exception("%s: attempt %d failed", self._claim.job_id, self._claim.attempt)
             self._verdict = None
-            self.disk_full = disk_full(error)
+            self.blameless = passes(error)
             return f"{type(error).__name__}: {error}"
         return None
 
@@ -244,7 +245,7 @@ class Attempt:
         verdict = self._verdict or {}
         match verdict.get("how"):
             case "failed" if verdict["problem"].get("code") == STORAGE_FULL:
-                self.disk_full = True
+                self.blameless = True
                 obituary = verdict["problem"]["detail"]
             case "done":
                 return self._ledger.finish(self._claim, State.SUCCEEDED, reason="finished")
@@ -263,7 +264,7 @@ class Attempt:
             )
         if verdict.get("how") == "stopped":
             return self._ledger.release(self._claim, reason="stopped on request", fruitless=False)
-        return self._ledger.release(self._claim, reason=obituary, fruitless=not self.disk_full)
+        return self._ledger.release(self._claim, reason=obituary, fruitless=not self.blameless)
 
     def _too_long(self) -> dict[str, Any]:
         return problem_document(

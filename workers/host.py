@@ -10,6 +10,7 @@ from app.db import Database
 from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.storage import open_storage
+from workers.blobcache import BlobCache
 from workers.inspection import Inspector
 from workers.janitor import Janitor
 from workers.ledger import Ledger
@@ -86,8 +87,10 @@ class Host:
         janitor = Janitor(
             database=self._database,
             storage=storage,
+            cache=BlobCache(storage, settings.home, settings.blob_cache_bytes),
             home=settings.home,
             grace_s=settings.blob_grace_s,
+            stray_grace_s=settings.stray_grace_s,
         )
         self._tickers.append(Ticker("clean", CLEAN_S, janitor.clean))
 

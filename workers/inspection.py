@@ -15,6 +15,7 @@ from app.errors import problem_document
 from app.settings import Settings
 from app.storage import Storage
 from app.tables import Dataset, Teacher
+from workers.blobcache import BlobCache
 from workers.disk import STORAGE_FULL
 from workers.obituary import Obituary, oom_kills
 from workers.processes import ProtocolError
@@ -55,6 +56,7 @@ class Inspector:
         self._shutdown = shutdown
         self._limit_s = limit_s
         self._home = settings.home.absolute()
+        self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
         self._busy: set[str] = set()
         self._lock = threading.Lock()
 
@@ -160,10 +162,8 @@ class Inspector:
 
     def _fetch(self, file: Bytes, folder: Path) -> Path:
         """The file under a name that keeps its suffix, by which readers know formats."""
-        blob = self._storage.local_path(file.sha256, self._home / "blobs")
-        link = folder / f"{len(os.listdir(folder))}{file.suffix}"  # noqa: PTH208
-        link.symlink_to(blob)
-        return link
+        name = f"{len(os.listdir(folder))}{file.suffix}"  # noqa: PTH208
+        return self._blobs.hold(file.sha256, folder / name)
 
     @contextmanager
     def _once(self, resource_id: str) -> Iterator[Path | None]:

@@ -8,16 +8,19 @@ from pathlib import Path
 
 from sqlalchemy import delete, select
 
-from app import blobs
+from app import blobs, tallies
 from app.db import Database, now_plus
 from app.states import HELD
 from app.storage import Storage
 from app.tables import IdempotencyKey, Job
+from workers.blobcache import BlobCache
 
 KEYS_S = timedelta(hours=24).total_seconds()
 """How long an Idempotency-Key is remembered."""
 ABANDONED_S = timedelta(hours=24).total_seconds()
 """What nobody has written to for so long, nobody will."""
+WALK_S = timedelta(hours=1).total_seconds()
+"""Between two walks through all that is stored, by whichever worker comes first."""
 
 log = logging.getLogger(__name__)
 
@@ -25,22 +28,55 @@ log = logging.getLogger(__name__)
 class Janitor:
     """Every worker may clean at any time: what is shared is locked row by row.
 
-    `grace_s` is how long bytes stay that nothing refers to.
+    `grace_s` is how long bytes stay that nothing refers to; `stray_grace_s` how old bytes must be
+    that no row knows of before they are taken for such; `walk_s` how long after one walk through
+    the whole storage the next one begins.
     """
 
-    def __init__(self, *, database: Database, storage: Storage, home: Path, grace_s: float) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        storage: Storage,
+        cache: BlobCache,
+        home: Path,
+        grace_s: float,
+        stray_grace_s: float,
+        walk_s: float = WALK_S,
+    ) -> None:
         self._database = database
         self._storage = storage
+        self._cache = cache
         self._runs = home.absolute() / "runs"
         self._grace_s = grace_s
+        self._stray_grace_s = stray_grace_s
+        self._walk_s = walk_s
 
     def clean(self) -> None:
-        blobs.mark_orphans(self._database)
-        for sha256 in blobs.remove_orphans(self._database, self._storage, grace_s=self._grace_s):
-            log.info("removed blob %s, which nothing refers to", sha256)
+        self._clean_runs()  # first, for what holds blobs of the cache
+        self._cache.tidy(ABANDONED_S)
+        self._cache.evict()
         self._storage.tidy(ABANDONED_S)
         self._forget_keys()
-        self._clean_runs()
+        self._walk()
+        blobs.mark_orphans(self._database)
+        removed = blobs.remove_orphans(self._database, self._storage, grace_s=self._grace_s)
+        for sha256 in removed:
+            log.info("removed blob %s, which nothing refers to", sha256)
+        if removed:
+            with self._database.transaction() as session:
+                tallies.count(session, "removed", len(removed))
+
+    def _walk(self) -> None:
+        """Finds bytes that no row knows: of whoever was killed between storing them and writing
+        the row, or of a database that was restored from an older copy. They get a row that says
+        so, and go like any other orphan."""
+        with self._database.transaction() as session:
+            if not tallies.due(session, "walks", self._walk_s):
+                return
+        grace_s = self._stray_grace_s
+        for stray in blobs.adopt_strays(self._database, self._storage, grace_s=grace_s):
+            log.warning("no row knows of blob %s: an orphan from now on", stray)
 
     def _forget_keys(self) -> None:
         with self._database.transaction() as session:

@@ -15,6 +15,7 @@ from sqlalchemy import Row as ResultRow
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from app import tallies
 from app.db import Database, now, now_plus
 from app.errors import problem_document
 from app.metrics import repository as metrics
@@ -64,6 +65,11 @@ class Ledger:
         self.database = database
         self.lease_s = lease_s
         self.max_attempts = max_attempts
+
+    def spec(self, job_id: str) -> dict[str, Any] | None:
+        """What a job asks for, without taking it; None when it is gone."""
+        with self.database.reading() as session:
+            return session.scalar(select(Job.spec).where(Job.id == job_id))
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
         """Takes a job that is queued, or held by an attempt whose lease ran out.
@@ -219,6 +225,7 @@ def _end_attempt(
     error = None
     if to is State.QUEUED and fruitless and count >= max_attempts:
         to = State.FAILED
+        tallies.count(session, "poisoned")
         error = problem_document(
             500,
             "too_many_attempts",

@@ -17,6 +17,7 @@ from app.spec.job import JobSpec
 from app.spec.jobfile import Checkpoint, Deliverable, JobFile, PreparedFile, Resolved, TeacherFile
 from app.storage import Storage, hash_file
 from app.tables import Artifact
+from workers.blobcache import BlobCache
 from workers.ledger import Claim
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,8 @@ class Run:
 
     def __init__(self, settings: Settings, storage: Storage, claim: Claim) -> None:
         self._settings = settings
-        self._storage = storage
         self._claim = claim
-        self._blobs = settings.home.absolute() / "blobs"
+        self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
         job_folder = settings.home.absolute() / "runs" / claim.job_id
         self.folder = job_folder / str(claim.token)
         self.out = self.folder / "out"
@@ -113,7 +113,7 @@ class Run:
         return None
 
     def _path(self, sha256: str) -> Path:
-        return self._storage.local_path(sha256, self._blobs)
+        return self._blobs.hold(sha256, self.folder / "in" / sha256)
 
 
 def made_facts(event: dict[str, Any]) -> dict[str, Any]:

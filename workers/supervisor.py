@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from app.queue import TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.states import State
-from app.storage import Storage
+from app.storage import Storage, free_bytes
 from workers.attempt import Attempt
 from workers.ledger import Ledger
+from workers.room import bytes_needed
 from workers.standby import Standby
 
 log = logging.getLogger(__name__)
@@ -67,6 +68,9 @@ class Supervisor:
             return  # the row is still queued, and a sweeper will see it
         if self._rests(job_id):
             return  # the sweeper goes on ringing, here and for workers with other disks
+        if not self._has_room(job_id):
+            self._rest_until[job_id] = time.monotonic() + max(self._settings.disk_full_pause_s, 1.0)
+            return  # still queued, with no attempt spent
         claim = self._ledger.claim(job_id, self._worker)
         if claim is None:
             return
@@ -80,13 +84,22 @@ class Supervisor:
         )
         state = attempt.run()
         log.info("%s: attempt %d ended: %s", job_id, claim.attempt, state)
-        if state is State.QUEUED and attempt.disk_full:
+        if state is State.QUEUED and attempt.blameless:
             self._rest_until[job_id] = time.monotonic() + self._settings.disk_full_pause_s
         elif state is State.QUEUED:
             self._doorbell.run_job(job_id, claim.spec.get("priority", "normal"))
 
+    def _has_room(self, job_id: str) -> bool:
+        """Whether this worker's disk can hold what the job will write."""
+        spec = self._ledger.spec(job_id)
+        needed = self._settings.min_free_bytes + (bytes_needed(spec) if spec else 0)
+        free = free_bytes(self._settings.home.absolute())
+        if free < needed:
+            log.warning("%s: waits for room: %d bytes free, %d needed", job_id, free, needed)
+        return free >= needed
+
     def _rests(self, job_id: str) -> bool:
-        """Whether there was no room for the job a moment ago."""
+        """Whether a moment ago there was no room for the job, or a storage was away."""
         if self._rest_until.get(job_id, 0.0) > time.monotonic():
             return True
         self._rest_until.pop(job_id, None)

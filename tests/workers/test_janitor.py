@@ -1,27 +1,36 @@
 """What nobody needs goes, and nothing else; both databases."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 from sqlalchemy import delete, select
 
-from app import blobs
+from app import blobs, tallies
 from app.db import now_plus
 from app.files import repository as files
-from app.tables import DEFAULT_PROJECT, Blob, File, IdempotencyKey, Job
+from app.tables import DEFAULT_PROJECT, Blob, File, IdempotencyKey, Job, Tally
 from app.tenancy import TenantDatabase
 from tests.workers.rows import add_dataset, add_file, add_job, set_job
+from workers.blobcache import BlobCache
 from workers.janitor import Janitor
 from workers.shelf import Made, put
 
 OLD = 90_000
 
 
+def make(database, storage, settings, **values):
+    graces = {"grace_s": 0, "stray_grace_s": 3600, "walk_s": 0, **values}
+    cache = BlobCache(storage, settings.home, 0)
+    return Janitor(database=database, storage=storage, cache=cache, home=settings.home, **graces)
+
+
 @pytest.fixture
 def janitor(settings, database, storage):
-    return Janitor(database=database, storage=storage, home=settings.home, grace_s=0)
+    return make(database, storage, settings)
 
 
 def store(storage, content: bytes) -> tuple[str, int]:
@@ -33,6 +42,10 @@ def store(storage, content: bytes) -> tuple[str, int]:
 def forget(database, file_id: str) -> None:
     with database.transaction() as session:
         session.execute(delete(File).where(File.id == file_id))
+
+
+def age(storage, sha256: str) -> None:
+    os.utime(storage.path(sha256), (time.time() - OLD,) * 2)
 
 
 def known(database) -> set[str]:
@@ -74,7 +87,7 @@ def test_datasets_and_artifacts_refer_too(janitor, database, storage):
 
 
 def test_the_grace_begins_with_the_last_reference(settings, database, storage):
-    patient = Janitor(database=database, storage=storage, home=settings.home, grace_s=60)
+    patient = make(database, storage, settings, grace_s=60)
     sha256, size = store(storage, b"weights")
     forget(database, add_file(database, "w", sha256, size))
     with database.transaction() as session:
@@ -133,6 +146,62 @@ def test_the_same_bytes_come_and_go(janitor, database, storage):
     assert removed, again
 
 
+def test_bytes_that_no_row_knows(settings, database, storage):
+    """As a crash between storage and row leaves them."""
+    janitor = make(database, storage, settings, grace_s=60)
+    known_too, size = store(storage, b"known")
+    add_file(database, "w", known_too, size)
+    stray, young = (store(storage, content)[0] for content in (b"stray", b"young"))
+    for sha256 in (stray, known_too):
+        age(storage, sha256)
+    (storage.path(stray).parent / "not-a-hash").touch()
+    janitor.clean()
+    assert known(database) == {known_too, stray}
+    assert all(storage.exists(sha256) for sha256 in (known_too, stray, young)), "the grace runs"
+    with database.transaction() as session:
+        session.get_one(Blob, stray).orphaned_at = now_plus(-61)
+    janitor.clean()
+    assert not storage.exists(stray)
+    assert known(database) == {known_too}
+    assert storage.exists(known_too)
+    assert storage.exists(young)
+    with database.reading() as session:
+        assert tallies.all_of_them(session)["removed"].value == 1
+
+
+def test_a_stray_that_is_wanted_after_all(settings, database, storage):
+    janitor = make(database, storage, settings, grace_s=60)
+    sha256, size = store(storage, b"stray")
+    age(storage, sha256)
+    assert store(storage, b"stray") == (sha256, size)
+    janitor.clean()
+    assert known(database) == set(), "stored again, it is young again"
+    age(storage, sha256)
+    janitor.clean()
+    assert known(database) == {sha256}
+    add_file(database, "w", sha256, size)
+    janitor.clean()
+    with database.reading() as session:
+        assert session.get_one(Blob, sha256).orphaned_at is None
+
+
+def test_one_worker_walks_at_a_time(settings, database, storage):
+    """Of many that clean together one walks, until it is time again."""
+    janitors = [make(database, storage, settings, walk_s=3600) for _ in range(8)]
+    threads = [threading.Thread(target=janitor.clean) for janitor in janitors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.reading() as session:
+        assert tallies.all_of_them(session)["walks"].value == 1
+    with database.transaction() as session:
+        session.get_one(Tally, "walks").counted_at = now_plus(-3601)
+    janitors[0].clean()
+    with database.reading() as session:
+        assert tallies.all_of_them(session)["walks"].value == 2
+
+
 def test_run_folders(janitor, database, settings):
     held, ended = add_job(database), add_job(database)
     set_job(database, held, state="running", token=2)
@@ -157,6 +226,25 @@ def test_run_folders(janitor, database, settings):
             f"{ended}/trainer.log",
         ]
     )
+
+
+def test_what_a_killed_writer_left(janitor, storage):
+    """Its lock went with it, which a live one still has: both were last written a while ago."""
+    code = (
+        "import sys, os; from pathlib import Path; from app.storage import DirectoryStorage;"
+        "writer = DirectoryStorage(Path(sys.argv[1])).writer(); writer.write(b'half');"
+        "os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", code, storage.root], check=False)
+    (left,) = (storage.root / "incoming").iterdir()
+    janitor.clean()
+    assert left.exists(), "not at once: a file has its name before its lock"
+    with storage.writer() as writer:
+        writer.write(b"slowly")
+        for path in (left, writer._path):
+            os.utime(path, (time.time() - 100,) * 2)
+        janitor.clean()
+        assert list((storage.root / "incoming").iterdir()) == [writer._path]
 
 
 def test_abandoned_uploads_and_old_keys(janitor, database, storage):

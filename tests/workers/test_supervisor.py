@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import threading
 import time
@@ -13,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 
 from app.settings import Settings
 from app.states import State
+from app.storage import StorageAway
 from app.tables import Artifact, Job, JobEvent, MetricPoint
 from tests.workers.fakes import fake_trainer
 from tests.workers.rows import add_dataset, add_job, expire, job, set_job
@@ -22,6 +24,7 @@ from workers.standby import Standby
 from workers.supervisor import Supervisor
 
 LEASE_S = 3.0
+TINY = {"family": "mlp", "inputs": 4, "classes": 2}
 
 
 class Bell:
@@ -358,6 +361,21 @@ def test_a_full_disk_costs_no_attempt_and_the_job_rests(world):
     assert world.run(job_id, "events.send('done')").state == "succeeded"
 
 
+def test_a_job_waits_for_room_and_spends_no_attempt(world):
+    free = shutil.disk_usage(world.settings.home).free
+    usual = world.settings
+    small, large = world.job(), world.job(student={"network": {**TINY, "hidden": [2**16, 2**16]}})
+    # 4.3e9 weights: 154 GB with two checkpoints of them.
+    world.settings = usual.model_copy(update={"min_free_bytes": max(free - 10**11, 0)})
+    assert (world.run(large, FINISHES).state, world.reasons(large)) == ("queued", [])
+    assert world.run(small, FINISHES).state == "succeeded"
+    assert job(world.database, large).attempt == 0
+    world.settings = usual.model_copy(update={"min_free_bytes": 2 * free})
+    assert world.run(other := world.job(), FINISHES, go_on=True).attempt == 0
+    world.settings = usual
+    assert world.run(other, FINISHES).state == "succeeded"
+
+
 def test_a_full_storage_costs_no_attempt(world, monkeypatch):
     job_id = world.job()
     real = world.storage.put_file
@@ -370,6 +388,23 @@ def test_a_full_storage_costs_no_attempt(world, monkeypatch):
     assert (row.state, row.fruitless) == ("queued", 0)
     assert world.artifacts() == {}
     monkeypatch.setattr(world.storage, "put_file", real)
+    assert world.run(job_id, FINISHES).state == "succeeded"
+
+
+def test_a_storage_that_is_away_costs_no_attempt(world, monkeypatch):
+    job_id = world.job()
+    real = world.storage.exists
+
+    def away(sha256):
+        raise StorageAway("nobody answers")
+
+    monkeypatch.setattr(world.storage, "exists", away)
+    for _ in range(4):
+        row = world.run(job_id, "publish('checkpoint', 'c', 1, 'x', best=False)\ntime.sleep(60)")
+        assert (row.state, row.fruitless) == ("queued", 0)
+    assert world.bell.rung == [], "not at once again"
+    assert "StorageAway" in world.reasons(job_id)[-1]
+    monkeypatch.setattr(world.storage, "exists", real)
     assert world.run(job_id, FINISHES).state == "succeeded"
 
 

@@ -5,10 +5,12 @@ import time
 
 import pytest
 
+from app import tallies
 from app.db import now_plus
 from app.ids import new_id
 from app.tables import DEFAULT_PROJECT, Dataset, Worker
 from tests.workers.rows import add_job, expire, job, set_job
+from workers.election import elected
 from workers.ledger import Ledger
 from workers.roster import Roster
 from workers.sweeper import Sweeper
@@ -78,6 +80,20 @@ def test_a_silent_attempt_is_ended_and_rung_for(sweeper, database, bell):
     assert bell.rung == [(job_id, "normal")]
 
 
+def test_what_was_done_is_counted(sweeper, database):
+    """By all sweepers together, in the database."""
+    job_id = add_job(database)
+    set_job(database, job_id, created_at=now_plus(-10))
+    for _ in range(3):
+        assert sweeper._ledger.claim(job_id, "w")
+        expire(database, job_id)
+        sweeper.sweep()
+    assert job(database, job_id).state == "failed"
+    with database.reading() as session:
+        counts = {name: tally.value for name, tally in tallies.all_of_them(session).items()}
+    assert counts == {"sweeps": 3, "recovered": 3, "rung": 2, "poisoned": 1}
+
+
 def test_a_resource_that_is_checked_for_too_long_is_rung_for(sweeper, database, bell):
     identity = new_id("dst")
     with database.transaction() as session:
@@ -93,8 +109,8 @@ def test_a_resource_that_is_checked_for_too_long_is_rung_for(sweeper, database, 
 
 def test_one_sweeps_at_a_time(sweeper, database, bell):
     set_job(database, add_job(database), created_at=now_plus(-10))
-    with sweeper._elected() as elected:
-        assert elected
+    with elected(database, sweeper._home, "sweeper") as chosen:
+        assert chosen
         thread = threading.Thread(target=sweeper.sweep)
         thread.start()
         thread.join(5)
