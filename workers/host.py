@@ -11,6 +11,7 @@ from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.storage import open_storage
 from workers.blobcache import BlobCache
+from workers.forks import Forks, may_fork
 from workers.inspection import Inspector
 from workers.janitor import Janitor
 from workers.ledger import Ledger
@@ -42,8 +43,12 @@ class Host:
         self.trains = queues != {LIGHT_QUEUE}
         environment = trainer_environment(settings.home)
         self._spawner = Spawner()
+        self._forks = None
+        if may_fork(settings.device):
+            self._forks = Forks(self._spawner, environment)
         self._standby = Standby(
-            lambda: Trainer(self._spawner, environment), slots if self.trains else 1
+            lambda: Trainer(self._spawner, environment, forks=self._forks),
+            slots if self.trains else 1,
         )
         self._standby.fill()
 
@@ -106,6 +111,8 @@ class Host:
         for ticker in self._tickers:
             ticker.stop()
         self._standby.close()
+        if self._forks is not None:
+            self._forks.close()
         self._doorbell.close()
         try:
             self._roster.leave()

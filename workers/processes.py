@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import selectors
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from app.lifeline import PARENT
+from workers.forks import Forks, Process, Spawned
 from workers.protocol import EVENTS_FD
 
 MAX_LINE = 4 * 1024 * 1024
@@ -80,30 +80,41 @@ class Spawner:
 
 
 class Trainer:
-    """One trainer process: takes one order, then tells events until it ends."""
+    """One trainer process: takes one order, then tells events until it ends.
+
+    Forked where there are `forks`, else a program of its own.
+    """
 
     def __init__(
-        self, spawner: Spawner, environment: Mapping[str, str], command: Sequence[str] = RUNNER
+        self,
+        spawner: Spawner,
+        environment: Mapping[str, str],
+        command: Sequence[str] = RUNNER,
+        forks: Forks | None = None,
     ) -> None:
         their_orders, self._orders = os.pipe()
         self._output, their_output = os.pipe()
         self._events, their_events = os.pipe()
         try:
-            self._process = spawner.popen(
-                command,
-                stdin=their_orders,
-                stdout=their_output,
-                stderr=subprocess.STDOUT,
-                pass_fds=(their_events,),
-                start_new_session=True,  # its own group, so that its children can be killed too
-                env={**environment, EVENTS_FD: str(their_events), PARENT: str(os.getpid())},
-            )
+            self._process: Process
+            if forks is not None:
+                self._process = forks.fork(their_orders, their_output, their_events)
+            else:
+                child = spawner.popen(
+                    command,
+                    stdin=their_orders,
+                    stdout=their_output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(their_events,),
+                    start_new_session=True,  # its own group, so that its children die with it
+                    env={**environment, EVENTS_FD: str(their_events), PARENT: str(os.getpid())},
+                )
+                self._process = Spawned(child)
         finally:
             for descriptor in (their_orders, their_output, their_events):
                 os.close(descriptor)
-        self._death = os.pidfd_open(self._process.pid)
         self._selector = selectors.DefaultSelector()
-        for descriptor in (self._events, self._output, self._death):
+        for descriptor in (self._events, self._output, self._process.descriptor):
             self._selector.register(descriptor, selectors.EVENT_READ)
         for descriptor in (self._events, self._output):
             os.set_blocking(descriptor, False)
@@ -115,7 +126,8 @@ class Trainer:
         """The process is gone and its last event has been read."""
 
     @property
-    def pid(self) -> int:
+    def pid(self) -> int | None:
+        """None while it is being born."""
         return self._process.pid
 
     def order(self, **order: Any) -> None:
@@ -130,13 +142,13 @@ class Trainer:
 
         Raises ProtocolError.
         """
-        ready = {key.fd for key, _ in self._selector.select(max(timeout_s, 0))}
+        dead = self._process.ended()  # asked first: what was told before a death counts
+        ready = {key.fd for key, _ in self._selector.select(0 if dead else max(timeout_s, 0))}
         if self._output in ready:
             self._read_output()
         if self._events in ready:
             return self._read_events()
-        # Only once the pipe is dry: what was told before a death counts.
-        self.ended = self._death in ready
+        self.ended = dead
         return []
 
     def _read_events(self) -> list[dict[str, Any]]:
@@ -181,30 +193,24 @@ class Trainer:
 
     @property
     def alive(self) -> bool:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._death, selectors.EVENT_READ)
-            return not selector.select(0)
+        return not self._process.ended()
 
     def terminate(self) -> None:
         """Asks for a checkpoint and an end."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._death, signal.SIGTERM)
+        self._process.terminate()
 
     def kill(self) -> None:
         """Ends the whole group at once. Any thread may call it, until `close`."""
-        # The leader is not reaped before `close`, so its group's number is still its own.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
 
     def close(self) -> int:
         """Kills what is left of the group, frees everything; the exit code, or -signal."""
-        self.kill()
-        code = self._process.wait()
+        code = self._process.close()
         with contextlib.suppress(KeyError, BlockingIOError):
             while self._output in self._selector.get_map():
                 self._read_output()
         self._selector.close()
-        for descriptor in (self._orders, self._output, self._events, self._death):
+        for descriptor in (self._orders, self._output, self._events):
             os.close(descriptor)
         return code
 

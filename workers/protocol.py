@@ -1,7 +1,7 @@
 """What supervisor and trainer say to each other: one JSON object a line, over two pipes.
 
-The supervisor starts `python -m workers.runner --standby`, with the write end of a pipe as the file
-descriptor named in STILLHOUSE_EVENTS_FD. The trainer warms up and says `hello`. Then it waits on
+The supervisor starts `python -m workers.runner --standby`, or has the fork server do the like, with
+the write end of a pipe as the file descriptor named in STILLHOUSE_EVENTS_FD. The trainer warms up and says `hello`. Then it waits on
 its stdin for one order, obeys it and exits: one process, one order.
 
 Orders (supervisor -> trainer's stdin):

@@ -61,12 +61,14 @@ class Service:
         return resource
 
     def trainers(self) -> list[psutil.Process]:
-        """The trainer processes that are at work, not on standby: those with a run's folder."""
-        return [
+        """The trainer processes, at work or on standby: children of a fork server."""
+        servers = [
             child
             for child in psutil.Process(self.process.pid).children(recursive=True)
-            if "workers.runner" in " ".join(child.cmdline())
+            if "workers.forkserver" in child.cmdline()
         ]
+        pids = {server.pid for server in servers}
+        return [server for server in servers if server.ppid() in pids]
 
 
 @pytest.fixture(scope="module", params=["embedded", "postgres and redis"])
