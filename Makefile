@@ -51,10 +51,10 @@ check: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
 
-# Real trainings under real faults, a few minutes; make chaos JOBS=400 for longer.
-JOBS ?= 40
+# Real trainings under real faults, a few minutes; make chaos HOURS=2 for longer. SEED=n repeats one.
+SEED ?= 0
 chaos: $(STAMP)
-	$(BIN)/python -m benchmarks.chaos --jobs $(JOBS)
+	$(BIN)/python -m benchmarks.chaos --seed $(SEED) $(if $(HOURS),--hours $(HOURS))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
