@@ -91,6 +91,14 @@ class Database:
         with self._session(self._reader) as session, session.begin():
             yield session
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """As `reading`, and everything in it is read from one state of the database."""
+        with self.reading() as session:
+            if self.engine.dialect.name == "postgresql":  # on SQLite every transaction is so
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
     def _session(self, engine: Engine) -> Session:
         return Session(engine, expire_on_commit=False)
 

@@ -251,6 +251,12 @@ class MetricSeries(Row):
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
     key: Mapped[str] = mapped_column(String(200))
+    rows: Mapped[int | None] = mapped_column(BigInteger)
+    """Points of the curve; null where they have not been counted and rolled up."""
+    step: Mapped[int | None] = mapped_column(BigInteger)
+    """The last one's."""
+    open: Mapped[list[Any] | None]
+    """What is in the roll-ups that are not full yet, see `app.metrics.rollups.Roller`."""
 
 
 class MetricPoint(Row):
@@ -269,6 +275,28 @@ class MetricPoint(Row):
     """Seconds since 1970."""
     value: Mapped[float | None]
     """Null stands for a value that was not finite."""
+
+
+class MetricRollup(Row):
+    """What is known of `size` neighbouring points of a curve: see `app.metrics.rollups`."""
+
+    __tablename__ = "metric_rollups"
+
+    series_id: Mapped[int] = mapped_column(
+        ForeignKey("metric_series.id", ondelete="CASCADE"), primary_key=True
+    )
+    size: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(BigInteger)
+    """Of the last point, as are epoch, time and value."""
+    epoch: Mapped[float]
+    time: Mapped[float]
+    value: Mapped[float | None]
+    low: Mapped[float | None]
+    high: Mapped[float | None]
+    total: Mapped[float]
+    """The sum of the finite values, times `app.metrics.rollups.SCALE`."""
+    finite: Mapped[int]
 
 
 class Artifact(Row):

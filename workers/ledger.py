@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from app import tallies
 from app.db import Database, now, now_plus
 from app.errors import problem_document
-from app.metrics import repository as metrics
+from app.metrics import writing as metrics
 from app.states import HELD, State, transition
 from app.tables import Artifact, Dataset, File, Job, JobEvent, Teacher
 from workers import shelf

@@ -62,7 +62,7 @@ def get_metrics(
     the last point are kept. Follow `next` to get new points as they come."""
     wanted = tuple(dict.fromkeys(keys.split(","))) if keys else None
     query = service.Query(wanted, x, max_points, agg, after)
-    with database.reading() as session:
+    with database.snapshot() as session:
         job = jobs.get(session, job_id)
         if job is None:
             raise not_found(job_id)
@@ -73,10 +73,10 @@ def get_metrics(
             show = service.overview if after is None else service.news
             body = show(session, job, query, signer).model_dump_json()
             return Response(body, media_type="application/json", headers={"ETag": etag})
-        names = repository.series(session, job_id, wanted)
+        curves = repository.curves(session, job_id, wanted)
     write, media_type = EXPORTS[format]
     headers = {"Content-Disposition": f'attachment; filename="{job_id}-metrics.{format}"'}
-    return StreamingResponse(write(database, names), headers=headers, media_type=media_type)
+    return StreamingResponse(write(database, curves), headers=headers, media_type=media_type)
 
 
 def _etag(job_id: str, seq: int, query: service.Query, format_: str) -> str:

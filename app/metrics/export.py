@@ -2,14 +2,15 @@
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from app.db import Database
 from app.metrics import repository
-from app.metrics.repository import Point
+from app.metrics.repository import Curve
+from app.metrics.rollups import Row
 
 PIECE = 20_000
 
@@ -24,38 +25,38 @@ SCHEMA = pa.schema(
 )
 
 
-def as_csv(database: Database, names: dict[int, str]) -> Iterator[bytes]:
+def as_csv(database: Database, curves: Sequence[Curve]) -> Iterator[bytes]:
     """Rows key, step, epoch, time, value; an empty value was not finite."""
     yield ",".join(SCHEMA.names).encode() + b"\r\n"
-    for key, points in _pieces(database, names):
+    for key, rows in _pieces(database, curves):
         text = io.StringIO()
-        csv.writer(text).writerows((key, *point[1:]) for point in points)
+        csv.writer(text).writerows((key, *row) for row in rows)
         yield text.getvalue().encode()
 
 
-def as_parquet(database: Database, names: dict[int, str]) -> Iterator[bytes]:
+def as_parquet(database: Database, curves: Sequence[Curve]) -> Iterator[bytes]:
     """One row group a piece."""
     sink = _Sink()
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd") as writer:
-        for key, points in _pieces(database, names):
-            columns = [[key] * len(points), *zip(*(point[1:] for point in points), strict=True)]
+        for key, rows in _pieces(database, curves):
+            columns = [[key] * len(rows), *zip(*rows, strict=True)]
             writer.write_table(pa.table(columns, schema=SCHEMA))
             yield sink.take()
     yield sink.take()
 
 
-def _pieces(database: Database, names: dict[int, str]) -> Iterator[tuple[str, list[Point]]]:
+def _pieces(database: Database, curves: Sequence[Curve]) -> Iterator[tuple[str, list[Row]]]:
     """A transaction each, so that a slow reader holds none."""
-    for series_id, key in names.items():
-        last = -1
+    for curve in curves:
+        last: int | None = None
         while True:
             with database.reading() as session:
-                points = repository.rows(session, series_id, after_step=last, limit=PIECE)
-            if points:
-                yield key, points
-            if len(points) < PIECE:
+                rows = repository.rows_of(session, curve.id, after_step=last, limit=PIECE)
+            if rows:
+                yield curve.key, rows
+            if len(rows) < PIECE:
                 break
-            last = points[-1].step
+            last = rows[-1].step
 
 
 class _Sink(io.RawIOBase):

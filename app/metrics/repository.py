@@ -1,40 +1,18 @@
-"""SQL on metrics: bulk upserts on one side, sampled reading on the other.
+"""SQL that reads metrics: sampled for charts, as news, or row by row."""
 
-A value that was not finite is stored as null. A point written again is overwritten: a resumed job
-repeats the steps since its checkpoint.
-"""
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
-from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
-from typing import Any, NamedTuple
-
-from sqlalchemy import bindparam, delete, select, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.orm import Session
 
-from app.tables import MetricPoint, MetricSeries
+from app.metrics.rollups import SCALE, Row, Sums, granule, joined, summed
+from app.tables import MetricPoint, MetricRollup, MetricSeries
 
-# Arrays, because a batch is then one statement and one round trip.
-_UPSERT_POSTGRESQL = text(
-    """
-    INSERT INTO metric_points (series_id, step, seq, epoch, time, value)
-    SELECT * FROM unnest(
-        CAST(:series AS bigint[]), CAST(:steps AS bigint[]), CAST(:seqs AS bigint[]),
-        CAST(:epochs AS float8[]), CAST(:times AS float8[]), CAST(:values AS float8[])
-    )
-    ON CONFLICT (series_id, step) DO UPDATE SET
-        seq = excluded.seq, epoch = excluded.epoch, time = excluded.time, value = excluded.value
-    """
-)
-_UPSERT_SQLITE = """
-    INSERT INTO metric_points (series_id, step, seq, epoch, time, value) VALUES (?, ?, ?, ?, ?, ?)
-    ON CONFLICT (series_id, step) DO UPDATE SET
-        seq = excluded.seq, epoch = excluded.epoch, time = excluded.time, value = excluded.value
-"""
-
-# Rows are numbered within their series and cut into at most `points` buckets of neighbours. The
-# first and the last row have a bucket of their own, so that a chart begins and ends where the
-# curve does. A bucket is shown at its last row.
+# Rows are numbered within their series; the first and the last have a bucket of their own, so that
+# a chart begins and ends where the curve does. Those between, in parts of `size`, are cut into at
+# most `points - 2` buckets of neighbouring parts. A bucket is shown at its last row.
 _SAMPLE = text(
     """
     WITH numbered AS (
@@ -42,20 +20,24 @@ _SAMPLE = text(
                row_number() OVER (PARTITION BY series_id ORDER BY step) - 1 AS i,
                count(*) OVER (PARTITION BY series_id) AS n
         FROM metric_points
-        WHERE series_id IN :series AND seq <= :seq
+        WHERE series_id IN :series
+    ), parted AS (
+        SELECT series_id, step, value, i, n,
+               (i - 1) / :size AS part, (n - 3 + :size) / :size AS parts
+        FROM numbered
     ), buckets AS (
         SELECT series_id, max(step) AS step, min(value) AS low, max(value) AS high,
-               avg(value) AS mean, count(*) AS row_count, count(value) AS finite_count
-        FROM numbered
+               sum(value * :scale) AS total, count(value) AS finite_count, count(*) AS row_count
+        FROM parted
         GROUP BY series_id,
-                 CASE WHEN n <= :points THEN i
-                      WHEN i = 0 THEN 0
+                 CASE WHEN i = 0 THEN 0
                       WHEN i = n - 1 THEN :points - 1
-                      ELSE 1 + (i - 1) * (:points - 2) / (n - 2)
+                      WHEN parts <= :points - 2 THEN 1 + part
+                      ELSE 1 + part * (:points - 2) / parts
                  END
     )
     SELECT point.series_id, point.step, point.epoch, point.time, point.value,
-           low, high, mean, row_count, finite_count
+           low, high, coalesce(total, 0.0), finite_count, row_count
     FROM buckets
     JOIN metric_points AS point USING (series_id, step)
     ORDER BY point.series_id, point.step
@@ -63,130 +45,153 @@ _SAMPLE = text(
 ).bindparams(bindparam("series", expanding=True))
 
 
-class Point(NamedTuple):
-    """A row of a curve."""
+class Curve(NamedTuple):
+    """A curve of a job; of `rows` points, or None where that takes counting."""
 
-    series_id: int
-    step: int
-    epoch: float
-    time: float
-    value: float | None
+    id: int
+    key: str
+    rows: int | None
 
 
 class Bucket(NamedTuple):
-    """Neighbouring rows of a curve: the last one, and what is known of all of them."""
+    """Neighbouring rows of a curve: the last one, and what all of them come to."""
 
-    series_id: int
-    step: int
-    epoch: float
-    time: float
-    value: float | None
-    low: float | None
-    high: float | None
-    mean: float | None
+    row: Row
+    sums: Sums
     rows: int
-    finite: int
+
+    @classmethod
+    def alone(cls, row: Row) -> "Bucket":
+        return cls(row, summed([row.value]), 1)
+
+    @classmethod
+    def joined(cls, parts: Sequence["Bucket"]) -> "Bucket":
+        """`parts` are neighbours, in order."""
+        rows = sum(part.rows for part in parts)
+        return cls(parts[-1].row, joined([part.sums for part in parts]), rows)
 
 
-def append(session: Session, job_id: str, first_seq: int, points: Sequence[Sequence[Any]]) -> None:
-    """Upserts (key, step, epoch, time, value or None), numbered from `first_seq` on.
-
-    Of two points for the same key and step the later one counts.
-    """
-    ids = _series_ids(session, job_id, {point[0] for point in points})
-    rows = {}
-    for seq, (key, step, epoch, time, value) in enumerate(points, first_seq):
-        finite = value if value is not None and isfinite(value) else None
-        rows[ids[key], step] = (ids[key], step, seq, epoch, time, finite)
-    if not rows:
-        return
-    if _dialect(session) == "postgresql":
-        names = ("series", "steps", "seqs", "epochs", "times", "values")
-        columns = map(list, zip(*rows.values(), strict=True))
-        session.execute(_UPSERT_POSTGRESQL, dict(zip(names, columns, strict=True)))
-    else:
-        session.connection().exec_driver_sql(_UPSERT_SQLITE, list(rows.values()))
-
-
-def delete_after(session: Session, job_id: str, step: int) -> None:
-    """Forgets what came after the checkpoint that a job resumes from."""
-    series = select(MetricSeries.id).where(MetricSeries.job_id == job_id)
-    session.execute(
-        delete(MetricPoint).where(MetricPoint.series_id.in_(series), MetricPoint.step > step),
-        execution_options={"synchronize_session": False},
-    )
-
-
-def series(session: Session, job_id: str, keys: Sequence[str] | None) -> dict[int, str]:
-    """Ids and keys of a job's curves, by key; of those asked for that exist, or of all."""
-    statement = select(MetricSeries.id, MetricSeries.key).where(MetricSeries.job_id == job_id)
+def curves(session: Session, job_id: str, keys: Sequence[str] | None) -> list[Curve]:
+    """By key: those asked for that exist, or all."""
+    statement = select(MetricSeries.id, MetricSeries.key, MetricSeries.rows)
+    statement = statement.where(MetricSeries.job_id == job_id).order_by(MetricSeries.key)
     if keys is not None:
         statement = statement.where(MetricSeries.key.in_(keys))
-    return {row.id: row.key for row in session.execute(statement.order_by(MetricSeries.key))}
+    return [Curve(*row) for row in session.execute(statement)]
 
 
-def sample(
-    session: Session, series_ids: Sequence[int], *, up_to_seq: int, points: int
-) -> Iterator[Bucket]:
-    """At most `points` (2 or more) buckets of each curve, in order of step."""
-    values = {"series": list(series_ids), "seq": up_to_seq, "points": points}
-    return (Bucket(*row) for row in session.execute(_SAMPLE, values))
+def sample(session: Session, wanted: Sequence[Curve], *, points: int) -> dict[int, list[Bucket]]:
+    """At most `points` (2 or more) buckets of each curve, by its id, in order of step.
+
+    The session must see one state of the database throughout.
+    """
+    found: dict[int, list[Bucket]] = {}
+    raw: dict[int, list[int]] = {}
+    for curve in wanted:
+        rows = _count(session, curve.id) if curve.rows is None else curve.rows
+        size = granule(rows, points)
+        if size == 1 or curve.rows is None:
+            raw.setdefault(size, []).append(curve.id)
+        else:
+            found[curve.id] = _rolled_up(session, curve.id, rows, size, points)
+    for size, ids in raw.items():
+        for series_id, bucket in _sampled(session, ids, size, points):
+            found.setdefault(series_id, []).append(bucket)
+    return found
+
+
+def _sampled(
+    session: Session, series_ids: Sequence[int], size: int, points: int
+) -> Iterator[tuple[int, Bucket]]:
+    """From the rows themselves."""
+    values = {"series": series_ids, "size": size, "points": points, "scale": SCALE}
+    for series_id, *one in session.execute(_SAMPLE, values):
+        yield series_id, Bucket(Row(*one[:4]), Sums(*one[4:8]), one[8])
+
+
+def _rolled_up(session: Session, series_id: int, rows: int, size: int, points: int) -> list[Bucket]:
+    """From the roll-ups, and from rows only at the two ends: just what `_sampled` would find."""
+    full = (rows - 2) // size
+    parts = _rollups(session, series_id, size, full)
+    (first,) = rows_of(session, series_id, after_step=None, limit=1)
+    rest = rows_of(session, series_id, after_step=parts[-1].row.step, limit=rows - 1 - full * size)
+    if len(rest) > 1:
+        sums = summed([row.value for row in rest[:-1]])
+        parts.append(Bucket(rest[-2], sums, len(rest) - 1))
+    between, inner = len(parts), points - 2
+    edges = [-(-one * between // inner) for one in range(inner + 1)] if inner else [0]
+    parts.append(Bucket.alone(rest[-1]))
+    ranges = pairwise([*edges, len(parts)])
+    return [Bucket.alone(first), *(Bucket.joined(parts[start:end]) for start, end in ranges)]
+
+
+def _rollups(session: Session, series_id: int, size: int, count: int) -> list[Bucket]:
+    statement = (
+        select(
+            MetricRollup.step,
+            MetricRollup.epoch,
+            MetricRollup.time,
+            MetricRollup.value,
+            MetricRollup.low,
+            MetricRollup.high,
+            MetricRollup.total,
+            MetricRollup.finite,
+        )
+        .where(
+            MetricRollup.series_id == series_id,
+            MetricRollup.size == size,
+            MetricRollup.position < count,
+        )
+        .order_by(MetricRollup.position)
+    )
+    found = session.execute(statement)
+    return [Bucket(Row(*one[:4]), Sums(*one[4:]), size) for one in found]
 
 
 def since(
     session: Session, series_ids: Sequence[int], *, after_seq: int, up_to_seq: int, points: int
-) -> list[tuple[int, Point]]:
-    """At most `points` raw rows of all the curves together, with their seq, in its order."""
-    statement = (
-        select(
-            MetricPoint.seq,
-            MetricPoint.series_id,
-            MetricPoint.step,
-            MetricPoint.epoch,
-            MetricPoint.time,
-            MetricPoint.value,
+) -> list[tuple[int, int, Row]]:
+    """At most `points` rows of all the curves together: seq, series id and row, in order of seq.
+
+    No number belongs to two rows, so a piece of the numbers holds no more rows than it is long:
+    however much is new, little more is read than is given back.
+    """
+    found: list[tuple[int, int, Row]] = []
+    length = points
+    while series_ids and after_seq < up_to_seq and len(found) < points:
+        end = min(after_seq + length, up_to_seq)
+        statement = (
+            select(
+                MetricPoint.seq,
+                MetricPoint.series_id,
+                MetricPoint.step,
+                MetricPoint.epoch,
+                MetricPoint.time,
+                MetricPoint.value,
+            )
+            .where(
+                MetricPoint.series_id.in_(series_ids),
+                MetricPoint.seq > after_seq,
+                MetricPoint.seq <= end,
+            )
+            .order_by(MetricPoint.seq)
+            .limit(points - len(found))
         )
-        .where(
-            MetricPoint.series_id.in_(series_ids),
-            MetricPoint.seq > after_seq,
-            MetricPoint.seq <= up_to_seq,
-        )
-        .order_by(MetricPoint.seq)
-        .limit(points)
-    )
-    return [(row.seq, Point(*row[1:])) for row in session.execute(statement)]
+        found += [(one[0], one[1], Row(*one[2:])) for one in session.execute(statement)]
+        after_seq, length = end, 4 * length
+    return found
 
 
-def rows(session: Session, series_id: int, *, after_step: int, limit: int) -> list[Point]:
-    """A piece of one whole curve."""
-    statement = (
-        select(
-            MetricPoint.series_id,
-            MetricPoint.step,
-            MetricPoint.epoch,
-            MetricPoint.time,
-            MetricPoint.value,
-        )
-        .where(MetricPoint.series_id == series_id, MetricPoint.step > after_step)
-        .order_by(MetricPoint.step)
-        .limit(limit)
-    )
-    return [Point(*row) for row in session.execute(statement)]
+def rows_of(session: Session, series_id: int, *, after_step: int | None, limit: int) -> list[Row]:
+    """A piece of one whole curve, from its start or from after a step."""
+    statement = select(MetricPoint.step, MetricPoint.epoch, MetricPoint.time, MetricPoint.value)
+    statement = statement.where(MetricPoint.series_id == series_id)
+    if after_step is not None:
+        statement = statement.where(MetricPoint.step > after_step)
+    statement = statement.order_by(MetricPoint.step).limit(limit)
+    return [Row(*row) for row in session.execute(statement)]
 
 
-def _series_ids(session: Session, job_id: str, keys: set[str]) -> Mapping[str, int]:
-    """Made where they are new; two writers may meet here, and both read the same ids."""
-    ids = {key: row_id for row_id, key in series(session, job_id, list(keys)).items()}
-    if missing := keys - ids.keys():
-        insert = postgresql.insert if _dialect(session) == "postgresql" else sqlite.insert
-        session.execute(
-            insert(MetricSeries)
-            .values([{"job_id": job_id, "key": key} for key in sorted(missing)])
-            .on_conflict_do_nothing()
-        )
-        ids = {key: row_id for row_id, key in series(session, job_id, list(keys)).items()}
-    return ids
-
-
-def _dialect(session: Session) -> str:
-    return session.get_bind().dialect.name
+def _count(session: Session, series_id: int) -> int:
+    statement = select(func.count()).where(MetricPoint.series_id == series_id)
+    return session.scalars(statement).one()

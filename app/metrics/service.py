@@ -1,13 +1,14 @@
 """From rows to curves."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from app.http.signing import Signer
 from app.metrics import repository
-from app.metrics.repository import Bucket
+from app.metrics.repository import Bucket, Curve
+from app.metrics.rollups import Row
 from app.metrics.schemas import Aggregate, Axis, MetricsOut, SeriesOut
 from app.states import TERMINAL, State
 from app.tables import Job
@@ -25,11 +26,11 @@ class Query:
 
 
 def overview(session: Session, job: Job, query: Query, signer: Signer) -> MetricsOut:
-    """Whole curves, each sampled to `max_points`."""
-    names = repository.series(session, job.id, query.keys)
-    buckets = repository.sample(session, list(names), up_to_seq=job.seq, points=query.max_points)
-    curves = _curves(buckets, names, query)
-    return _answer(job, query, curves, signer, seq=job.seq, has_more=False)
+    """Whole curves, each sampled to `max_points`. The session must see one state throughout."""
+    curves = repository.curves(session, job.id, query.keys)
+    buckets = repository.sample(session, curves, points=query.max_points)
+    series = _series(curves, buckets, query)
+    return _answer(job, query, series, signer, seq=job.seq, has_more=False)
 
 
 def news(session: Session, job: Job, query: Query, signer: Signer) -> MetricsOut:
@@ -38,24 +39,25 @@ def news(session: Session, job: Job, query: Query, signer: Signer) -> MetricsOut
     Raises BadRequest `invalid_cursor`.
     """
     after = int(signer.read(query.after or "", _purpose(job, query)))
-    names = repository.series(session, job.id, query.keys) if job.seq > after else {}
+    curves = repository.curves(session, job.id, query.keys) if job.seq > after else []
+    ids = [curve.id for curve in curves]
     found = repository.since(
-        session, list(names), after_seq=after, up_to_seq=job.seq, points=query.max_points + 1
+        session, ids, after_seq=after, up_to_seq=job.seq, points=query.max_points + 1
     )
     has_more = len(found) > query.max_points
     sent = found[: query.max_points]
-    buckets = (
-        Bucket(*point, point.value, point.value, point.value, 1, point.value is not None)
-        for _, point in sent
-    )
+    buckets: dict[int, list[Bucket]] = {}
+    for _, series_id, row in sent:
+        buckets.setdefault(series_id, []).append(Bucket.alone(row))
+    series = _series(curves, buckets, query)
     seq = sent[-1][0] if has_more else job.seq
-    return _answer(job, query, _curves(buckets, names, query), signer, seq=seq, has_more=has_more)
+    return _answer(job, query, series, signer, seq=seq, has_more=has_more)
 
 
 def _answer(
     job: Job,
     query: Query,
-    curves: list[SeriesOut],
+    series: list[SeriesOut],
     signer: Signer,
     *,
     seq: int,
@@ -66,7 +68,7 @@ def _answer(
         job=job.id,
         state=job.state,
         x=query.x,
-        series=curves,
+        series=series,
         next=None if over else signer.sign(seq, _purpose(job, query)),
         has_more=has_more,
     )
@@ -76,23 +78,23 @@ def _purpose(job: Job, query: Query) -> list[object]:
     return ["metrics", job.id, query.keys and sorted(query.keys)]
 
 
-def _curves(buckets: Iterable[Bucket], names: dict[int, str], query: Query) -> list[SeriesOut]:
-    found: dict[int, list[Bucket]] = {series_id: [] for series_id in names}
-    for bucket in buckets:
-        found[bucket.series_id].append(bucket)
-    return [_curve(names[series_id], part, query) for series_id, part in found.items() if part]
+def _series(
+    curves: Iterable[Curve], buckets: Mapping[int, Sequence[Bucket]], query: Query
+) -> list[SeriesOut]:
+    return [_one(curve.key, buckets[curve.id], query) for curve in curves if curve.id in buckets]
 
 
-def _curve(key: str, buckets: Sequence[Bucket], query: Query) -> SeriesOut:
+def _one(key: str, buckets: Sequence[Bucket], query: Query) -> SeriesOut:
     count = sum(bucket.rows for bucket in buckets)
     bounded = query.agg == "minmax"
+    axis = Row._fields.index(query.x)
     return SeriesOut(
         key=key,
-        x=[getattr(bucket, query.x) for bucket in buckets],
-        y=[bucket.mean if query.agg == "mean" else bucket.value for bucket in buckets],
-        y_min=[bucket.low for bucket in buckets] if bounded else None,
-        y_max=[bucket.high for bucket in buckets] if bounded else None,
+        x=[bucket.row[axis] for bucket in buckets],
+        y=[bucket.sums.mean if query.agg == "mean" else bucket.row.value for bucket in buckets],
+        y_min=[bucket.sums.low for bucket in buckets] if bounded else None,
+        y_max=[bucket.sums.high for bucket in buckets] if bounded else None,
         count=count,
-        nonfinite=count - sum(bucket.finite for bucket in buckets),
+        nonfinite=count - sum(bucket.sums.finite for bucket in buckets),
         sampled=count > len(buckets),
     )

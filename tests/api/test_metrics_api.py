@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.db import Database
-from app.metrics import repository
+from app.metrics import writing
 from app.tables import Job
 from tests.api.helpers import Rows, assert_problem
 
@@ -23,7 +23,7 @@ class Curves:
         with self.database.transaction() as session:
             job = session.get(Job, self.job_id, with_for_update=True)
             assert job is not None
-            repository.append(session, self.job_id, job.seq + 1, points)
+            writing.append(session, self.job_id, job.seq + 1, points)
             job.seq += len(points)
 
     def line(self, key: str, start: int, stop: int) -> None:
@@ -106,7 +106,7 @@ def test_a_point_written_again_is_overwritten(
 ) -> None:
     curves.line("loss", 1, 6)
     with database.transaction() as session:
-        repository.delete_after(session, job_id, 3)
+        writing.delete_after(session, job_id, 3)
     assert metrics(api, job_id)["series"][0]["x"] == [1, 2, 3]
     curves.write(
         [("loss", 3, 0.0, 0.0, 7.0), ("loss", 4, 0.0, 0.0, 8.0), ("loss", 4, 0.0, 0.0, 9.0)]
