@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from app.db import Database
+from app.health.exposition import Exposition
 from app.http.signing import Signer
 from app.queue import Doorbell
 from app.settings import Settings
@@ -28,6 +29,11 @@ async def _whole_database(request: Request) -> Database:
     return database
 
 
+async def _exposition(request: Request) -> Exposition:
+    exposition: Exposition = request.app.state.exposition
+    return exposition
+
+
 async def _storage(request: Request) -> Storage:
     storage: Storage = request.app.state.storage
     return storage
@@ -48,6 +54,7 @@ DatabaseDep = Annotated[Database, Depends(_database)]
 """Of the caller's project alone."""
 WholeDatabaseDep = Annotated[Database, Depends(_whole_database)]
 """Of every project: for the service's own health, and for its operator."""
+ExpositionDep = Annotated[Exposition, Depends(_exposition)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 DoorbellDep = Annotated[Doorbell, Depends(_doorbell)]
 SignerDep = Annotated[Signer, Depends(_signer)]

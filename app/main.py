@@ -11,7 +11,9 @@ from app.datasets.endpoints import router as datasets
 from app.db import Database
 from app.files.endpoints import router as files
 from app.health.endpoints import router as health
+from app.health.exposition import Exposition
 from app.http import problems
+from app.http.durations import Durations
 from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import open_signer
@@ -33,6 +35,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.storage = open_storage(settings)
         app.state.signer = open_signer(settings)
         app.state.doorbell = Doorbell(settings)
+        app.state.exposition.watch(app.state.database, app.state.storage)
         yield
         app.state.doorbell.close()
         app.state.database.close()
@@ -45,11 +48,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.exposition = Exposition()
     for router in (files, teachers, datasets, jobs, metrics, artifacts, catalogue, health):
         app.include_router(router)
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(RequestIds)
+    app.add_middleware(Durations, registry=app.state.exposition.registry)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app

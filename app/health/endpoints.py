@@ -1,10 +1,11 @@
-"""GET /healthz, GET /readyz."""
+"""GET /healthz, GET /readyz, GET /metrics."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
-from app.dependencies import DatabaseDep, SettingsDep, StorageDep
+from app.dependencies import ExpositionDep, SettingsDep, StorageDep, WholeDatabaseDep
 from app.errors import Unavailable
 from app.health import service
+from app.health.exposition import MEDIA_TYPE
 from app.health.schemas import Alive, Ready
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
@@ -23,7 +24,7 @@ async def get_health() -> Alive:
     summary="Is everything there to run a job?",
     responses=problems(503),
 )
-def get_readiness(database: DatabaseDep, storage: StorageDep, settings: SettingsDep) -> Ready:
+def get_readiness(database: WholeDatabaseDep, storage: StorageDep, settings: SettingsDep) -> Ready:
     """Database, broker, storage, and a worker that was seen lately."""
     missing = service.missing(database, storage, settings)
     if missing:
@@ -38,3 +39,26 @@ def get_readiness(database: DatabaseDep, storage: StorageDep, settings: Settings
             headers={"Retry-After": "2"},
         )
     return Ready(checks=dict.fromkeys(("database", "broker", "storage", "worker"), "ok"))
+
+
+@router.get(
+    "/metrics",
+    operation_id="get_service_metrics",
+    summary="Show how the service does, to Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus's text format.",
+            "content": {
+                "text/plain": {
+                    "schema": {"type": "string"},
+                    "example": 'stillhouse_jobs{queue="train",state="running"} 1.0\n',
+                }
+            },
+        }
+    },
+)
+def get_service_metrics(exposition: ExpositionDep) -> Response:
+    """Jobs, leases, workers and sweeps as the database knows them, the same from every API process;
+    durations of requests, memory and file descriptors of this process alone."""
+    return Response(exposition.text(), media_type=MEDIA_TYPE)

@@ -12,6 +12,8 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
+from starlette.routing import Match
+from starlette.types import Receive, Scope, Send
 
 from app.errors import BadRequest, Unprocessable, UnsupportedMedia
 
@@ -19,7 +21,27 @@ _SURROGATES = ("hex escape", "surrogate")
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is parsed by `parse_json`. Every router of the service uses it."""
+    """A route whose JSON body is parsed by `parse_json`. Every router of the service uses it.
+
+    Whoever answers GET answers HEAD too, with the same headers (RFC 9110, section 9.3.2).
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(self._as_get(scope))
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._as_get(scope) is not scope:
+            # Past the check of the method, with a scope that still says HEAD: what is asked stays
+            # visible to the endpoint, and the server sends no body.
+            await self.app(scope, receive, send)
+        else:
+            await super().handle(scope, receive, send)
+
+    def _as_get(self, scope: Scope) -> Scope:
+        methods = self.methods or ()
+        if scope.get("method") == "HEAD" and "GET" in methods and "HEAD" not in methods:
+            return {**scope, "method": "GET"}
+        return scope
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
@@ -31,9 +53,17 @@ class StrictRoute(APIRoute):
             if takes_json and await request.body():
                 _must_be_json(request.headers.get("content-type", ""))
                 await request.json()
-            return await handle(request)
+            response = await handle(request)
+            return _without_body(response) if request.method == "HEAD" else response
 
         return strict
+
+
+def _without_body(response: Response) -> Response:
+    """Its status and headers, Content-Length among them where it is known."""
+    bare = Response(status_code=response.status_code)
+    bare.raw_headers = response.raw_headers
+    return bare
 
 
 class StrictRequest(Request):
