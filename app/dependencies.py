@@ -9,6 +9,7 @@ from app.health.exposition import Exposition
 from app.http.signing import Signer
 from app.queue import Doorbell
 from app.settings import Settings
+from app.sources.policy import Policy
 from app.storage import Storage
 from app.tables import DEFAULT_PROJECT
 from app.tenancy import TenantDatabase
@@ -39,6 +40,11 @@ async def _storage(request: Request) -> Storage:
     return storage
 
 
+async def _sources(request: Request) -> Policy:
+    sources: Policy = request.app.state.sources
+    return sources
+
+
 async def _doorbell(request: Request) -> Doorbell:
     doorbell: Doorbell = request.app.state.doorbell
     return doorbell
@@ -56,5 +62,6 @@ WholeDatabaseDep = Annotated[Database, Depends(_whole_database)]
 """Of every project: for the service's own health, and for its operator."""
 ExpositionDep = Annotated[Exposition, Depends(_exposition)]
 StorageDep = Annotated[Storage, Depends(_storage)]
+SourcesDep = Annotated[Policy, Depends(_sources)]
 DoorbellDep = Annotated[Doorbell, Depends(_doorbell)]
 SignerDep = Annotated[Signer, Depends(_signer)]

@@ -21,6 +21,7 @@ from app.jobs.endpoints import router as jobs
 from app.metrics.endpoints import router as metrics
 from app.queue import Doorbell
 from app.settings import Settings, get_settings
+from app.sources.policy import Policy
 from app.storage import open_storage
 from app.teachers.endpoints import router as teachers
 
@@ -48,6 +49,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
+    app.state.sources = Policy.of(settings)
     app.state.exposition = Exposition()
     for router in (files, teachers, datasets, jobs, metrics, artifacts, catalogue, health):
         app.include_router(router)

@@ -3,10 +3,10 @@
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1024 * 1024
 
@@ -72,6 +72,15 @@ class Settings(BaseSettings):
     """Bytes per second, over each window, that a client must send of a body while it is waited for,
     and take of an answer; 0 waits without end."""
 
+    uri_allow: Annotated[tuple[str, ...], NoDecode] = ()
+    """From where data sets may be read by uri, separated by commas: https://host/prefix/,
+    https://*.example.org, s3://bucket/{project}/ (the id of the project that asks). Empty: from
+    nowhere."""
+    uri_allow_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    """Inner networks (10.0.0.0/8) whose addresses may be read too, where `uri_allow` names them."""
+    uri_timeout_s: float = Field(default=3600.0, gt=0)
+    """How long fetching one uri may take."""
+
     max_json_bytes: int = Field(default=MIB, ge=1024)
     max_file_bytes: int = Field(default=64 * 1024 * MIB, ge=1)
     max_dataset_bytes: int = Field(default=16 * 1024 * MIB, ge=1)
@@ -81,6 +90,11 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(default=20 * 1024 * MIB, ge=0)
     """Soft targets and baselines kept for later jobs."""
     log_format: Literal["console", "json"] = "console"
+
+    @field_validator("uri_allow", "uri_allow_networks", mode="before")
+    @classmethod
+    def _listed(cls, found: Any) -> Any:
+        return found.replace(",", " ").split() if isinstance(found, str) else found
 
     @property
     def database(self) -> str:

@@ -13,14 +13,17 @@ from typing import Any
 
 from app.errors import problem_document
 from app.settings import Settings
+from app.sources.policy import Policy
+from app.spec.problems import Refused
 from app.storage import Storage
 from app.tables import Dataset, Teacher
 from workers.blobcache import BlobCache
-from workers.disk import STORAGE_FULL
+from workers.disk import STORAGE_FULL, disk_full
+from workers.fetch import Fetcher, Interrupted, Unreachable, as_problem
 from workers.obituary import Obituary, oom_kills
 from workers.processes import ProtocolError
 from workers.standby import Standby
-from workers.verdicts import Bytes, Verdicts
+from workers.verdicts import Bytes, DatasetCase, Verdicts
 
 LIMIT_S = 15 * 60.0
 """The longest that an inspection may take."""
@@ -48,6 +51,7 @@ class Inspector:
         settings: Settings,
         shutdown: threading.Event,
         limit_s: float = LIMIT_S,
+        fetcher: Fetcher | None = None,
     ) -> None:
         self._verdicts = verdicts
         self._storage = storage
@@ -57,6 +61,9 @@ class Inspector:
         self._limit_s = limit_s
         self._home = settings.home.absolute()
         self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
+        self._fetcher = fetcher or Fetcher(
+            Policy.of(settings), settings.max_file_bytes, settings.uri_timeout_s
+        )
         self._busy: set[str] = set()
         self._lock = threading.Lock()
 
@@ -84,12 +91,19 @@ class Inspector:
             if not folder or not case:
                 return
             prepared = folder / "prepared"
+            files = {
+                split: [str(self._fetch(file, folder)) for file in files]
+                for split, files in case.files.items()
+            }
+            fetched = None
+            if case.uri is not None:
+                files = {"all": [str(folder / "fetched")]}
+                fetched = self._fetch_uri(dataset_id, case, folder / "fetched")
+                if fetched is None:
+                    return
             order = {
                 "order": "inspect_dataset",
-                "files": {
-                    split: [str(self._fetch(file, folder)) for file in files]
-                    for split, files in case.files.items()
-                },
+                "files": files,
                 "spec": case.spec,
                 "out": str(prepared),
                 "max_bytes": self._settings.max_dataset_bytes,
@@ -97,6 +111,7 @@ class Inspector:
 
             def ready(facts: dict[str, Any]) -> None:
                 sha256, size = self._storage.put_file(prepared)
+                facts["source_sha256"] = fetched
                 self._verdicts.dataset_ready(
                     dataset_id, facts, sha256, size, stored=self._storage.exists
                 )
@@ -159,6 +174,29 @@ class Inspector:
                 f"Checking the content ended early: {obituary.of(code)}.",
             )
         )
+
+    def _fetch_uri(self, dataset_id: str, case: DatasetCase, path: Path) -> str | None:
+        """Writes what the uri gives to `path`; its SHA-256, or None when there is nothing more to
+        do, or not now."""
+        try:
+            return self._fetcher.fetch(
+                case.uri or "",
+                path,
+                project=case.project,
+                sha256=case.sha256,
+                stopping=self._shutdown,
+            )
+        except (Refused, Unreachable) as error:
+            problem = error.as_problem() if isinstance(error, Refused) else as_problem(error)
+            log.info("%s: rejected: %s", dataset_id, error)
+            self._verdicts.reject(Dataset, dataset_id, problem)
+        except Interrupted:
+            pass
+        except OSError as error:
+            if not disk_full(error):
+                raise
+            log.warning("no room for what a uri gives; the sweeper asks for it again")
+        return None
 
     def _fetch(self, file: Bytes, folder: Path) -> Path:
         """The file under a name that keeps its suffix, by which readers know formats."""

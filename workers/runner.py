@@ -20,7 +20,7 @@ import torch
 from pydantic import TypeAdapter
 
 from app.lifeline import tie_to_parent
-from app.spec.dataset import SPLITS, DatasetSpec, FileSource
+from app.spec.dataset import SPLITS, DatasetSpec, FileSource, UriSource
 from app.spec.jobfile import JobFile, PreparedFile
 from app.spec.network import NetworkSpec
 from app.spec.problems import Refused
@@ -120,6 +120,10 @@ def prepared(file: JobFile, out: Path) -> PreparedFile:
 def _sources(file: JobFile, dataset: DatasetSpec) -> Files | None:
     """Where the files of a data set's source lie on disk."""
     source = dataset.source
+    if isinstance(source, UriSource):
+        raise Refused.invalid(
+            "uri_without_service", "A job file names files; only the service fetches uris."
+        )
     if not isinstance(source, FileSource):
         return None
     if source.file is not None:

@@ -41,10 +41,14 @@ class TeacherCase:
 
 @dataclass(frozen=True)
 class DatasetCase:
-    """A dataset to inspect; its files by split, or under `all`."""
+    """A dataset to inspect; its files by split, or under `all`, or where to fetch its one file."""
 
     spec: dict[str, Any]
     files: dict[str, list[Bytes]]
+    uri: str | None
+    sha256: str | None
+    """Of what the uri must give, where that was said."""
+    project: str
 
 
 class Verdicts:
@@ -74,7 +78,9 @@ class Verdicts:
                 split: [_bytes(session, file_id) for file_id in ids]
                 for split, ids in _file_ids(dataset.spec["source"]).items()
             }
-            return DatasetCase(dataset.spec, files)
+            source = dataset.spec["source"]
+            uri, sha256 = source.get("uri"), source.get("sha256")
+            return DatasetCase(dataset.spec, files, uri, sha256, dataset.project_id)
 
     def teacher_ready(self, teacher_id: str, facts: dict[str, Any]) -> None:
         with self.database.transaction() as session:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Body, Path, Response
 from sqlalchemy.orm import Session
 
 from app.datasets import repository, service
-from app.datasets.schemas import DIGITS, FROM_FILE, DatasetOut
-from app.dependencies import DatabaseDep, DoorbellDep, StorageDep
+from app.datasets.schemas import DIGITS, FROM_FILE, FROM_URI, DatasetOut
+from app.dependencies import DatabaseDep, DoorbellDep, SourcesDep, StorageDep
 from app.errors import NotFound, in_use
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
@@ -29,19 +29,20 @@ DatasetId = Annotated[str, Path(pattern=r"^dst_[0-9a-z]{1,40}$")]
     summary="Register a dataset",
     status_code=202,
     response_model=DatasetOut,
-    responses=problems(400, 413, 415, 422),
+    responses=problems(400, 404, 413, 415, 422),
 )
 def create_dataset(
-    wanted: Annotated[DatasetSpec, Body(examples=[DIGITS, FROM_FILE])],
+    wanted: Annotated[DatasetSpec, Body(examples=[DIGITS, FROM_FILE, FROM_URI])],
     database: DatabaseDep,
     storage: StorageDep,
+    sources: SourcesDep,
     doorbell: DoorbellDep,
     idempotency: IdempotencyDep,
 ) -> Response:
     """Answers at once with a dataset that a worker then reads, checks and prepares."""
 
     def create(session: Session) -> Answer:
-        row = service.create(session, wanted, storage=storage, bell=doorbell)
+        row = service.create(session, wanted, storage=storage, sources=sources, bell=doorbell)
         return accepted(DatasetOut.of(row), f"/datasets/{row.id}")
 
     return idempotency.once(database, create)

@@ -13,6 +13,10 @@ FROM_FILE: dict[str, Any] = {
     "label": "label",
     "normalize": "auto",
 }
+FROM_URI: dict[str, Any] = {
+    "name": "shared images",
+    "source": {"kind": "uri", "uri": "https://data.example.org/sets/images.parquet"},
+}
 
 
 DATASET: dict[str, Any] = {
@@ -32,6 +36,7 @@ DATASET: dict[str, Any] = {
     "cut": ["validation", "test"],
     "teacher_outputs": None,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "source_sha256": None,
     "bytes": 460032,
     "preview": [],
     "created_at": "2026-03-01T12:00:00Z",
@@ -67,6 +72,8 @@ class DatasetOut(Resource, json_schema_extra=example(DATASET)):
     """Whether it brings logits or probabilities of a teacher of its own."""
     sha256: str | None = None
     """Of the prepared examples."""
+    source_sha256: str | None = None
+    """Of what a uri gave, before it was prepared."""
     bytes: int | None = None
     preview: list[dict[str, Any]] | None = None
     created_at: datetime

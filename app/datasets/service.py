@@ -9,14 +9,24 @@ from app.errors import unprocessable
 from app.files import repository as files
 from app.ids import new_id
 from app.queue import Doorbell
-from app.spec.dataset import SPLITS, DatasetSpec, FileSource
+from app.sources.policy import Policy
+from app.spec.dataset import SPLITS, DatasetSpec, FileSource, UriSource
+from app.spec.problems import Refused
 from app.spec.sniff import SNIFF_BYTES, sniff_dataset
 from app.storage import Storage
 from app.tables import Dataset
 
 
-def create(session: Session, wanted: DatasetSpec, *, storage: Storage, bell: Doorbell) -> Dataset:
-    """Raises Unprocessable, or Refused for a format that no reader opens."""
+def create(
+    session: Session, wanted: DatasetSpec, *, storage: Storage, sources: Policy, bell: Doorbell
+) -> Dataset:
+    """Raises Unprocessable, or Refused for a format that no reader opens, or a uri that no worker
+    may read."""
+    if isinstance(wanted.source, UriSource):
+        try:
+            sources.check(wanted.source.uri, session.info.get("project_id"))
+        except Refused as refused:
+            raise refused.at("/source/uri") from None
     named = dict(_files(wanted))
     known = files.get_many(session, named.values())
     for pointer, file_id in named.items():

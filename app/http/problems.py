@@ -216,17 +216,24 @@ def _field_problem(item: Mapping[str, Any], body: Any) -> dict[str, str]:
 
 def _pointer(path: Sequence[str | int], body: Any, *, missing: bool) -> str:
     """Pydantic's location without the names of union members, which are no part of the body."""
-    steps: list[str | int] = []
-    here = body
-    for step in path:
-        try:
-            here = here[step]
-        except (TypeError, KeyError, IndexError):
-            continue
-        steps.append(step)
     if missing and path:
-        steps.append(path[-1])
-    return _join(steps)
+        return _join([*_steps(path[:-1], body), path[-1]])
+    return _join(_steps(path, body))
+
+
+def _steps(path: Sequence[str | int], here: Any) -> list[str | int]:
+    """The longest way down the body along the path; of equal ones, the one that skips first.
+
+    A member may have the name of one of its own fields: {"kind": "uri", "uri": ...}.
+    """
+    if not path:
+        return []
+    skipped = _steps(path[1:], here)
+    try:
+        taken = [path[0], *_steps(path[1:], here[path[0]])]
+    except (TypeError, KeyError, IndexError):
+        return skipped
+    return taken if len(taken) > len(skipped) else skipped
 
 
 def _join(steps: Iterable[str | int]) -> str:

@@ -57,7 +57,19 @@ class FileSource(Spec):
         return self
 
 
-Source = Annotated[BuiltinSource | FileSource, Field(discriminator="kind")]
+class UriSource(Spec):
+    """One file elsewhere, with everything in it, which a worker fetches once."""
+
+    kind: Literal["uri"]
+    uri: str = Field(min_length=1, max_length=2048)
+    """https://, http://, s3://, gs:// or az://, from the places that this service reads."""
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """What its bytes must hash to; null takes them as they come."""
+    format: Format | None = None
+    """Read from its first bytes when null."""
+
+
+Source = Annotated[BuiltinSource | FileSource | UriSource, Field(discriminator="kind")]
 
 
 class Splits(Spec):
@@ -153,3 +165,5 @@ class DatasetFacts(Spec):
     sha256: str
     bytes: int
     preview: tuple[PreviewRow, ...]
+    source_sha256: str | None = None
+    """Of what a uri gave, before it was prepared."""

@@ -4,7 +4,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api.helpers import Rows, assert_problem, upload
+from app.settings import Settings
+from app.tables import DEFAULT_PROJECT
+from tests.api.helpers import Rows, assert_problem, serve, upload
 
 DIGITS = {"name": "digits", "source": {"kind": "builtin", "name": "digits"}}
 
@@ -42,8 +44,12 @@ def test_files_by_split(api: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("source", "pointer"),
     [
-        ({"kind": "uri", "uri": "file:///etc/passwd"}, "/source"),
-        ({"kind": "uri", "uri": "gopher://x"}, "/source"),
+        ({"kind": "uri", "uri": "file:///etc/passwd"}, "/source/uri"),
+        ({"kind": "uri", "uri": "gopher://x"}, "/source/uri"),
+        ({"kind": "uri", "uri": "https://example.org/x.npz"}, "/source/uri"),
+        ({"kind": "uri", "uri": "http://169.254.169.254/"}, "/source/uri"),
+        ({"kind": "uri"}, "/source/uri"),
+        ({"kind": "uri", "uri": "https://example.org/x", "sha256": "0"}, "/source/sha256"),
         ({"kind": "file"}, "/source"),
         ({"kind": "file", "file": "file_0"}, "/source/file"),
         ({"kind": "file", "file": "../../etc/passwd"}, "/source/file"),
@@ -76,3 +82,23 @@ def test_an_empty_file(api: httpx.Client) -> None:
 
 def test_unknown_datasets(api: httpx.Client) -> None:
     assert_problem(api.get("/datasets/dst_0"), 404, "dataset_not_found")
+
+
+def test_a_uri_from_an_allowed_place(settings: Settings) -> None:
+    places = ("https://data.example.org/sets/", "s3://bucket/projects/{project}/")
+    with (
+        serve(settings.model_copy(update={"uri_allow": places})) as address,
+        httpx.Client(base_url=address) as api,
+    ):
+
+        def post(uri: str) -> httpx.Response:
+            return api.post("/datasets", json={"name": "d", "source": {"kind": "uri", "uri": uri}})
+
+        made = post("https://data.example.org/sets/a.npz?signature=x")
+        assert made.status_code == 202
+        assert (made.json()["state"], made.json()["source_sha256"]) == ("checking", None)
+        mine = api.get(f"/datasets/{made.json()['id']}").json()["spec"]["source"]
+        assert mine["uri"] == "https://data.example.org/sets/a.npz?signature=x"
+        assert_problem(post("https://data.example.org/x"), 422, "uri_not_allowed", "/source/uri")
+        assert_problem(post("s3://bucket/projects/prj_other/x"), 404, "source_not_found")
+        assert post(f"s3://bucket/projects/{DEFAULT_PROJECT}/x").status_code == 202

@@ -2,15 +2,20 @@
 
 import io
 import threading
+from dataclasses import replace
+from ipaddress import ip_network
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
 from app.ids import new_id
+from app.sources.policy import Entry, Policy
 from app.tables import DEFAULT_PROJECT, Dataset, File, Teacher
 from tests.workers.fakes import fake_trainer
 from tests.workers.rows import add_file
+from tests.workers.webs import give, web
+from workers.fetch import Fetcher
 from workers.inspection import Inspector
 from workers.processes import Spawner, Trainer, trainer_environment
 from workers.standby import Standby
@@ -28,7 +33,9 @@ class Table:
         self.spawner = Spawner()
         self.shutdown = threading.Event()
 
-    def inspector(self, body: str | None = None, limit_s: float = 60) -> Inspector:
+    def inspector(
+        self, body: str | None = None, limit_s: float = 60, fetcher: Fetcher | None = None
+    ) -> Inspector:
         environment = trainer_environment(self.settings.home)
 
         def spawn() -> Trainer:
@@ -43,6 +50,7 @@ class Table:
             settings=self.settings,
             shutdown=self.shutdown,
             limit_s=limit_s,
+            fetcher=fetcher,
         )
 
     def upload(self, filename: str, content: bytes) -> str:
@@ -193,3 +201,49 @@ def test_a_shutdown_leaves_the_resource_to_others(table):
 )
 def test_of_a_clients_file_name_only_a_plain_suffix_reaches_a_path(filename, suffix):
     assert Bytes(filename, "0").suffix == suffix
+
+
+def from_web(table, content, tmp_path, sha256=None):
+    """A dataset whose uri a real server answers, inspected by the real trainer."""
+    policy = Policy((Entry.read("http://*"),), (ip_network("127.0.0.2/32"),))
+    with web("127.0.0.2", give(content)) as server:
+        policy = replace(policy, entries=(Entry.read(f"http://*:{server.port}"),))
+        fetcher = Fetcher(policy, max_bytes=10**6, resolve=lambda *_: ["127.0.0.2"])
+        uri = f"http://data.example.org:{server.port}/a.npz"
+        dataset_id = table.dataset({"kind": "uri", "uri": uri, "sha256": sha256})
+        table.inspector(fetcher=fetcher).dataset(dataset_id)
+    return table.row(Dataset, dataset_id)
+
+
+def test_a_dataset_by_uri(table, tmp_path):
+    row = from_web(table, npz(), tmp_path)
+    assert row.state == "ready", row.error
+    assert row.facts["rows"]["test"] == 10
+    assert table.storage.exists(row.sha256)
+    again = from_web(table, npz(), tmp_path, sha256=row.facts["source_sha256"])
+    assert again.state == "ready"
+
+
+def test_a_bad_uri_is_rejected_with_its_problem(table, tmp_path):
+    wrong = from_web(table, npz(), tmp_path, sha256="0" * 64)
+    assert (wrong.state, wrong.error["code"]) == ("rejected", "checksum_mismatch")
+    large = from_web(table, bytes(10**6 + 1), tmp_path)
+    assert (large.state, large.error["code"]) == ("rejected", "source_too_large")
+    assert large.error["status"] == 413
+    pickled = from_web(table, b"\x80\x04K\x01.", tmp_path)
+    assert (pickled.state, pickled.error["status"]) == ("rejected", 415)
+    dataset_id = table.dataset({"kind": "uri", "uri": "http://127.0.0.1/x"})
+    table.inspector().dataset(dataset_id)
+    inner = table.row(Dataset, dataset_id)
+    assert (inner.state, inner.error["code"]) == ("rejected", "forbidden_address")
+
+
+def test_a_uri_that_nobody_answers_may_be_tried_again(table, monkeypatch):
+    monkeypatch.setattr("workers.fetch.PAUSES_S", (0.01,))
+    policy = Policy((Entry.read("http://*:9"),), (ip_network("127.0.0.2/32"),))
+    fetcher = Fetcher(policy, max_bytes=10**6, resolve=lambda *_: ["127.0.0.2"])
+    dataset_id = table.dataset({"kind": "uri", "uri": "http://data.example.org:9/x"})
+    table.inspector(fetcher=fetcher).dataset(dataset_id)
+    row = table.row(Dataset, dataset_id)
+    assert (row.state, row.error["code"]) == ("rejected", "source_unreachable")
+    assert row.error["retryable"] is True
