@@ -9,7 +9,7 @@ from pathlib import Path
 
 from app.lifeline import die_with_parent
 
-CALM_S = 30.0
+CALM_S = 10.0
 """A child that lived so long has recovered: its next death is answered at once again."""
 LONGEST_S = 30.0
 """The longest pause before a restart."""

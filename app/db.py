@@ -60,9 +60,13 @@ def now() -> now_plus:
 
 
 class Database:
-    """Hands out transactions. One per process; threads may share it."""
+    """Hands out transactions. One per process; threads may share it.
 
-    def __init__(self, url: str, *, pool_size: int = 20) -> None:
+    A process that was stopped, or whose machine was cut off, keeps no row locked for longer than
+    `idle_limit_s`: PostgreSQL then ends its transaction.
+    """
+
+    def __init__(self, url: str, *, pool_size: int = 20, idle_limit_s: float | None = None) -> None:
         if url.startswith("sqlite"):
             self.engine = create_engine(url, connect_args={"timeout": 30})
             _prepare_sqlite(self.engine)
@@ -74,6 +78,8 @@ class Database:
                 pool_pre_ping=True,
                 connect_args={"connect_timeout": 5},
             )
+            if idle_limit_s is not None:
+                _limit_idleness(self.engine, idle_limit_s)
         self._reader = self.engine.execution_options(reading=True)
 
     @contextmanager
@@ -119,6 +125,15 @@ row can name them. SQLite, which has one writer, needs no such thing."""
 def after_commit(session: Session, action: Callable[[], None]) -> None:
     """Runs `action` once the transaction has been committed, and never if it is rolled back."""
     session.info.setdefault("after_commit", []).append(action)
+
+
+def _limit_idleness(engine: Engine, seconds: float) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        # Not an option of the connection: a pooler between would refuse that.
+        limit = f"{seconds * 1000:.0f}ms"
+        connection.execute(f"SET idle_in_transaction_session_timeout = '{limit}'")
+        connection.commit()
 
 
 def _prepare_sqlite(engine: Engine) -> None:

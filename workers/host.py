@@ -52,7 +52,7 @@ class Host:
         )
         self._standby.fill()
 
-        self._database = Database(settings.database)
+        self._database = Database(settings.database, idle_limit_s=settings.lease_s)
         self._doorbell = Doorbell(settings)
         storage = open_storage(settings)
         ledger = Ledger(

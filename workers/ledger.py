@@ -169,7 +169,11 @@ class Ledger:
             )
 
     def recover(self) -> list[str]:
-        """Ends every attempt whose lease ran out; the ids of the jobs."""
+        """Ends every attempt whose lease ran out; the ids of the jobs.
+
+        A row that somebody holds just now is left for the next time: behind one that a stopped
+        process holds, all others would wait.
+        """
         with self.database.transaction() as session:
             expired = session.scalars(
                 select(Job.id).where(Job.state.in_(HELD), Job.lease_until < now()).limit(1000)
@@ -195,11 +199,11 @@ class Ledger:
 
 
 def _expire(session: Session, job_id: str, max_attempts: int) -> State | None:
-    """Ends the job's attempt if its lease ran out."""
+    """Ends the job's attempt if its lease ran out and nobody is writing to it."""
     token = session.scalar(
         select(Job.token)
         .where(Job.id == job_id, Job.state.in_(HELD), Job.lease_until < now())
-        .with_for_update()
+        .with_for_update(skip_locked=True)
     )
     if token is None:
         return None

@@ -1,8 +1,9 @@
 """What supervisor and trainer say to each other: one JSON object a line, over two pipes.
 
 The supervisor starts `python -m workers.runner --standby`, or has the fork server do the like, with
-the write end of a pipe as the file descriptor named in STILLHOUSE_EVENTS_FD. The trainer warms up and says `hello`. Then it waits on
-its stdin for one order, obeys it and exits: one process, one order.
+the write end of a pipe as the file descriptor named in STILLHOUSE_EVENTS_FD. The trainer warms up
+and says `hello`. Then it waits on its stdin for one order, obeys it and exits: one process, one
+order.
 
 Orders (supervisor -> trainer's stdin):
 
@@ -10,6 +11,9 @@ Orders (supervisor -> trainer's stdin):
     {"order": "inspect_teacher", "file": PATH, "filename": STR, "network": {...}}
     {"order": "inspect_dataset", "files": {SPLIT or "all": [PATH, ...]}, "spec": {...}, "out": PATH,
      "max_bytes": INT}
+
+Each with "bounds": {"memory_bytes": INT or null, "file_bytes": INT or null}, which the trainer lays
+upon itself first (limits.py).
 
 SIGTERM asks a training for a checkpoint and a quick end: it answers `stopped`.
 

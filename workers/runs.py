@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.spec.dataset import DatasetFacts
 from app.spec.job import JobSpec
 from app.spec.jobfile import Checkpoint, Deliverable, JobFile, PreparedFile, Resolved, TeacherFile
-from app.storage import Storage, hash_file
+from app.storage import Storage, StorageAway, hash_file
 from app.tables import Artifact
 from workers.blobcache import BlobCache
 from workers.ledger import Claim
@@ -60,7 +60,13 @@ class Run:
         dataset = claim.dataset
         if dataset is None or dataset.sha256 is None:
             raise FileNotFoundError("the job's dataset is gone")
-        delivered = {made.facts["stage"] for made in claim.deliverables}
+        # One that is damaged counts as never delivered: its stage is trained again.
+        deliverables = [
+            Deliverable(stage=made.facts["stage"], file=path, sha256=made.sha256)
+            for made in claim.deliverables
+            if (path := self._whole(made)) is not None
+        ]
+        delivered = {deliverable.stage for deliverable in deliverables}
         # A stage that was delivered is not trained again, so its checkpoints have had their day.
         current = [made for made in claim.checkpoints if made.facts["stage"] not in delivered]
         return JobFile(
@@ -78,12 +84,7 @@ class Run:
             threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
             checkpoint_every_s=settings.checkpoint_every_s,
             checkpoint=self._first_readable(current),
-            deliverables=tuple(
-                Deliverable(
-                    stage=made.facts["stage"], file=self._path(made.sha256), sha256=made.sha256
-                )
-                for made in claim.deliverables
-            ),
+            deliverables=tuple(deliverables),
         )
 
     def _teacher(self, teacher_id: str) -> TeacherFile:
@@ -103,13 +104,24 @@ class Run:
     def _first_readable(self, checkpoints: Sequence[Artifact]) -> Checkpoint | None:
         """The newest checkpoint whose bytes are what they were."""
         for made in checkpoints:
-            try:
-                path = self._path(made.sha256)
-                if hash_file(path)[0] == made.sha256:
-                    return Checkpoint(file=path, sha256=made.sha256)
-                log.warning("%s: %s is damaged", self._claim.job_id, made.name)
-            except OSError as error:
-                log.warning("%s: %s cannot be read: %s", self._claim.job_id, made.name, error)
+            if (path := self._whole(made)) is not None:
+                return Checkpoint(file=path, sha256=made.sha256)
+        return None
+
+    def _whole(self, made: Artifact) -> Path | None:
+        """Its file; None, and a line in the log, when its bytes are gone or not what they were.
+
+        Raises StorageAway: work must not be lost to a store that is back in a minute.
+        """
+        try:
+            path = self._path(made.sha256)
+            if hash_file(path)[0] == made.sha256:
+                return path
+            log.warning("%s: %s is damaged", self._claim.job_id, made.name)
+        except StorageAway:
+            raise
+        except OSError as error:
+            log.warning("%s: %s cannot be read: %s", self._claim.job_id, made.name, error)
         return None
 
     def _path(self, sha256: str) -> Path:

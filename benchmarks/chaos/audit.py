@@ -177,5 +177,5 @@ def of_logs(audit: Audit, service: Service) -> None:
     for path in sorted((service.home / "logs").glob("*.log*")):
         text = path.read_text(errors="replace")
         audit.seen["attempts that found their job taken over"] += text.count("lost its hold")
-        audit.seen["damaged checkpoints passed over"] += text.count("is damaged")
+        audit.seen["damaged checkpoints and results passed over"] += text.count("is damaged")
         audit.seen["terminated without an exception"] += text.count("terminate called")

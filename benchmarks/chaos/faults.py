@@ -51,7 +51,7 @@ class Faults:
             ("broker killed", self.broker),
             ("broker hung", self.hung_broker),
             ("messages doubled", self.double),
-            ("newest checkpoint damaged, trainer killed", self.damage),
+            ("checkpoint or finished stage damaged, trainer killed", self.damage),
         ]
         if self.service.postgres is not None:
             faults.append(("PostgreSQL restarted, fast", lambda: self.postgres("fast")))
@@ -153,13 +153,16 @@ class Faults:
     # --- the disk
 
     def damage(self) -> bool:
-        """The newest checkpoint of a running job loses a bit; its trainer dies, and the next
-        one has to begin at the one before."""
+        """What a running job has saved last loses a bit, and its trainer dies: the next one has to
+        begin at the checkpoint before, or to train the stage again."""
         with self.service.database.reading() as session:
             newest = session.execute(
                 select(Artifact.sha256)
                 .join(Job, Job.id == Artifact.job_id)
-                .where(Job.state == State.RUNNING, Artifact.kind == shelf.CHECKPOINT)
+                .where(
+                    Job.state == State.RUNNING,
+                    Artifact.kind.in_((shelf.CHECKPOINT, shelf.DELIVERABLE)),
+                )
                 .order_by(Artifact.created_at.desc())
                 .limit(1)
             ).scalar_one_or_none()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import InternalError
 
 from app.db import Database
 from app.states import State
-from app.tables import Artifact, JobEvent, MetricPoint
+from app.tables import Artifact, Job, JobEvent, MetricPoint
 from tests.workers.rows import ZERO, add_job, expire, job, set_job
 from workers.ledger import Claim, Fenced, Ledger
 from workers.shelf import Made
@@ -287,3 +288,21 @@ def test_the_time_that_attempts_took_is_added_up(ledger, database):
         ledger.release(claim, reason="test", fruitless=False)
         time.sleep(0.05)
     assert 0.1 <= taken(ledger, job_id).seconds_held < 0.2
+
+
+def test_recovery_goes_past_a_row_that_a_stopped_process_holds(ledger, database, request):
+    if database.engine.dialect.name == "sqlite":
+        pytest.skip("one writer at a time: there are no locks on rows")
+    stuck, silent = add_job(database), add_job(database)
+    for job_id in (stuck, silent):
+        taken(ledger, job_id)
+        expire(database, job_id)
+    stopped = Database(str(database.engine.url.render_as_string(False)), idle_limit_s=1.0)
+    with stopped.engine.connect() as connection:
+        connection.execute(select(Job.id).where(Job.id == stuck).with_for_update())
+        assert ledger.recover() == [silent]
+        time.sleep(1.2)  # what is idle for so long holds nothing any more
+        assert ledger.recover() == [stuck]
+        with pytest.raises(InternalError, match="idle"):
+            connection.execute(select(1))
+    stopped.close()
