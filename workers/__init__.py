@@ -2,6 +2,8 @@
 
 import os
 
-# Before anything imports torch: threads that wait by spinning take the cores from whoever shares
-# them (a training of 2 s took 65 s beside another one), and cost nothing measurable when alone.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before anything imports torch. libgomp's own default spins for milliseconds: a training of 2 s
+# took 65 s beside another one. This is enough for the gaps within a step, and
+# `workers.engine.waiting` stops it altogether while the cores are shared.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -56,6 +56,33 @@ def test_fused_optimisers_follow_the_plain_ones(spec, reference) -> None:
     torch.testing.assert_close(ours, plain)
 
 
+@pytest.mark.parametrize(
+    ("spec", "reference"), [(Adam(lr=0.01), torch.optim.Adam), (AdamW(lr=0.01), torch.optim.AdamW)]
+)
+def test_lean_adam_is_adam_bit_for_bit(spec, reference) -> None:
+    """Over steps of its own, a reload, a parameter without a gradient, and a change of rate."""
+    draw = torch.Generator().manual_seed(0)
+    starts = [torch.randn(5, 4, generator=draw), torch.randn(4, generator=draw)]
+    ours = [torch.nn.Parameter(start.clone()) for start in starts]
+    plain = [torch.nn.Parameter(start.clone()) for start in starts]
+    lean = make_optimizer(spec, ours)
+    fused = reference(plain, lr=0.01, weight_decay=spec.weight_decay, fused=True)
+    for step in range(9):
+        if step == 4:
+            lean_state, lean = lean.state_dict(), make_optimizer(spec, ours)
+            lean.load_state_dict(lean_state)
+        for parameters, optimizer in ((ours, lean), (plain, fused)):
+            optimizer.param_groups[0]["lr"] = 0.01 / (1 + step)
+            optimizer.zero_grad()
+            matrix, vector = parameters
+            loss = matrix.square().sum() + matrix.sum()
+            if step not in (0, 6):
+                loss = loss + vector.square().sum()
+            loss.backward()
+            optimizer.step()
+        assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True)), step
+
+
 def test_auto_precision_keeps_small_networks_exact() -> None:
     assert resolve("cpu", 2, "auto", flops=1000).precision == "fp32"
     assert resolve("cpu", 2, "fp16", flops=1000).precision == "fp16"

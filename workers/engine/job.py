@@ -27,8 +27,10 @@ from workers.engine.repair import apply_bias, best_bias
 from workers.engine.report import Answers, Pair, cost, difference, fidelity, measures, verdict
 from workers.engine.reporter import Reporter, file_facts
 from workers.engine.soft_targets import Teacher
+from workers.engine.waiting import considerate
 
 
+@considerate()
 def run_job(
     file: JobFile, dataset: PreparedFile, out: Path, cache: Cache, reporter: Reporter
 ) -> None:

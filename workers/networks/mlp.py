@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from app.spec import network as specs
 from workers.networks.base import Net
+from workers.networks.linear import Linear
 
 
 class MLP(Net):
@@ -18,7 +19,7 @@ class MLP(Net):
     def __init__(self, spec: specs.MLP) -> None:
         super().__init__(spec)
         widths = (spec.inputs, *spec.hidden, spec.classes)
-        self.layers = nn.ModuleList(nn.Linear(*ends) for ends in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(*ends) for ends in pairwise(widths))
         self.activations = nn.ModuleList(nn.ReLU(inplace=True) for _ in spec.hidden)
         self.dropout = spec.dropout
         self.input_dropout = spec.input_dropout

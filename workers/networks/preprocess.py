@@ -12,9 +12,9 @@ class Preprocessed(nn.Module):
     """A network that takes raw batches: `(x * scale - mean) / std`, then the network.
 
     `forward` takes uint8, uint16 or float, N x D, N x H x W or N x H x W x C, and computes in
-    float32. Image networks get N x C x H x W as a channels_last view, C = 1 for N x H x W; the mlp
-    (`takes_images` false) gets the stored order, so an image is flattened row by row with its
-    channels innermost.
+    float32; the logits come in float32 whatever precision the network ran in. Image networks get
+    N x C x H x W as a channels_last view, C = 1 for N x H x W; the mlp (`takes_images` false) gets
+    the stored order, so an image is flattened row by row with its channels innermost.
 
     `mean` and `std` have one number, or one for each entry of the last stored dimension: C, or D
     for 2-D data. The factors are no part of the state: `.network.state_dict()` is the checkpoint.
@@ -53,4 +53,4 @@ class Preprocessed(nn.Module):
         if self.takes_images:
             x = x.permute(0, 3, 1, 2)
         logits: Tensor = self.network(x)
-        return logits
+        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
