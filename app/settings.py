@@ -1,12 +1,13 @@
 """The only reader of the environment: every setting of the service and its workers."""
 
-import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.memory import machine_bytes
 
 MIB = 1024 * 1024
 
@@ -87,6 +88,11 @@ class Settings(BaseSettings):
     """Decoded size of a data set."""
     memory_budget_bytes: int | None = Field(default=None, ge=1)
     """What one training may take; empty is what the workers report, or this machine's memory."""
+    process_memory_bytes: int | None = Field(default=None, ge=1)
+    """What one training or inspection may take of this machine's own memory, not its accelerator's,
+    before it is ended (`over_memory`); empty is nine tenths of what there is."""
+    inspection_limit_s: float = Field(default=900.0, gt=0)
+    """How long checking one teacher or data set may take."""
     cache_bytes: int = Field(default=20 * 1024 * MIB, ge=0)
     """Soft targets and baselines kept for later jobs."""
     log_format: Literal["console", "json"] = "console"
@@ -111,7 +117,17 @@ class Settings(BaseSettings):
         """Bytes that one training may take, as far as this process can tell."""
         if self.memory_budget_bytes is not None:
             return self.memory_budget_bytes
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return machine_bytes()
+
+    @property
+    def process_memory(self) -> int:
+        """Bytes that one trainer's process may use."""
+        return self.process_memory_bytes or machine_bytes() * 9 // 10
+
+    @property
+    def process_file_bytes(self) -> int:
+        """Bytes of the largest file that a training may write: a checkpoint, or soft targets."""
+        return max(self.max_file_bytes, self.cache_bytes)
 
     @property
     def broker(self) -> str:

@@ -20,13 +20,12 @@ from app.tables import Dataset, Teacher
 from workers.blobcache import BlobCache
 from workers.disk import STORAGE_FULL, disk_full
 from workers.fetch import Fetcher, Interrupted, Unreachable, as_problem
+from workers.limits import over_memory
+from workers.memory import LOOK_S, MemoryWatch
 from workers.obituary import Obituary, oom_kills
 from workers.processes import ProtocolError
 from workers.standby import Standby
 from workers.verdicts import Bytes, DatasetCase, Verdicts
-
-LIMIT_S = 15 * 60.0
-"""The longest that an inspection may take."""
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class Inspector:
         standby: Standby,
         settings: Settings,
         shutdown: threading.Event,
-        limit_s: float = LIMIT_S,
+        limit_s: float | None = None,
         fetcher: Fetcher | None = None,
     ) -> None:
         self._verdicts = verdicts
@@ -58,7 +57,7 @@ class Inspector:
         self._standby = standby
         self._settings = settings
         self._shutdown = shutdown
-        self._limit_s = limit_s
+        self._limit_s = settings.inspection_limit_s if limit_s is None else limit_s
         self._home = settings.home.absolute()
         self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
         self._fetcher = fetcher or Fetcher(
@@ -138,13 +137,16 @@ class Inspector:
     def _ask(self, order: dict[str, Any]) -> dict[str, Any] | None:
         """What the trainer found; None when this worker is told to stop, or has no room on its
         disk. Raises Rejected."""
+        memory_bytes = self._settings.process_memory
+        bounds = {"memory_bytes": memory_bytes, "file_bytes": self._file_bytes()}
+        memory = MemoryWatch(memory_bytes)
         trainer = self._standby.take()
         obituary, oom_before = Obituary(), oom_kills()
         deadline = time.monotonic() + self._limit_s
         try:
-            trainer.order(**order)
+            trainer.order(**order, bounds=bounds)
             while not trainer.ended and not self._shutdown.is_set():
-                for event in trainer.events(0.5):
+                for event in trainer.events(LOOK_S):
                     match event["event"]:
                         case "inspected":
                             return dict(event["facts"])
@@ -153,6 +155,8 @@ class Inspector:
                             return None
                         case "failed":
                             raise Rejected(event["problem"])
+                if memory.look(trainer.pid):
+                    raise Rejected(over_memory().as_problem())
                 if time.monotonic() > deadline:
                     raise Rejected(
                         problem_document(
@@ -202,6 +206,10 @@ class Inspector:
         """The file under a name that keeps its suffix, by which readers know formats."""
         name = f"{len(os.listdir(folder))}{file.suffix}"  # noqa: PTH208
         return self._blobs.hold(file.sha256, folder / name)
+
+    def _file_bytes(self) -> int:
+        """What a prepared data set may grow to: its pixels may become floats."""
+        return 4 * self._settings.max_dataset_bytes + 2**30
 
     @contextmanager
     def _once(self, resource_id: str) -> Iterator[Path | None]:

@@ -12,6 +12,9 @@ Orders (supervisor -> trainer's stdin):
     {"order": "inspect_dataset", "files": {SPLIT or "all": [PATH, ...]}, "spec": {...}, "out": PATH,
      "max_bytes": INT}
 
+Each with "bounds": {"memory_bytes": INT or null, "file_bytes": INT or null}, which the trainer lays
+upon itself first (limits.py).
+
 SIGTERM asks a training for a checkpoint and a quick end: it answers `stopped`.
 
 Events (trainer -> supervisor), each with its name in "event":

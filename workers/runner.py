@@ -32,6 +32,7 @@ from workers.engine.cache import Cache
 from workers.engine.device import measure_gflops, memory_bytes, pick_device
 from workers.engine.job import run_job
 from workers.engine.reporter import Stopped
+from workers.limits import Bounds, confine, impose, overstepped
 from workers.protocol import EVENTS_FD, Events
 
 DEFAULT_CACHE_BYTES = 20 * 1024**3
@@ -147,6 +148,7 @@ def warm_up() -> None:
 def standby() -> int:
     """Warms up, says hello, obeys one order."""
     tie_to_parent()  # nobody would hear of its results
+    confine()
     events = Events(int(os.environ[EVENTS_FD]))
     reporter = PipeReporter(events)
     device = pick_device(os.environ.get("STILLHOUSE_DEVICE", "auto"))
@@ -166,6 +168,7 @@ def standby() -> int:
 
 
 def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None:
+    impose(Bounds(**order.get("bounds", {})))
     match order["order"]:
         case "train":
             file = JobFile.model_validate_json(Path(order["job_file"]).read_bytes())
@@ -205,7 +208,7 @@ def _telling(events: Events) -> Iterator[None]:
     except Exception as error:
         traceback.print_exc()
         full = disk_full(error)
-        problem = Refused(
+        problem = overstepped(error) or Refused(
             503 if full else 500,
             STORAGE_FULL if full else "training_failed",
             "Service unavailable" if full else "Internal server error",
