@@ -23,7 +23,7 @@ from workers.engine.stages import Plan, Stage
 from workers.methods import plan, stages
 from workers.networks.preprocess import Preprocessed
 
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 """Raised when the same job would train to other weights, so that no old baseline is reused."""
 
 
