@@ -7,12 +7,13 @@ from fastapi import Depends, Request
 from app.db import Database
 from app.health.exposition import Exposition
 from app.http.signing import Signer
+from app.projects.caller import Caller, caller_of
+from app.projects.keyring import Keyring
 from app.queue import Doorbell
 from app.settings import Settings
 from app.sources.policy import Policy
 from app.storage import Storage
-from app.tables import DEFAULT_PROJECT
-from app.tenancy import TenantDatabase
+from app.tenancy import Deed, TenantDatabase
 
 
 async def _settings(request: Request) -> Settings:
@@ -22,12 +23,45 @@ async def _settings(request: Request) -> Settings:
 
 async def _database(request: Request) -> Database:
     """As the caller's project sees it."""
-    return TenantDatabase(request.app.state.database, DEFAULT_PROJECT)
+    return _of(request, caller_of(request.scope))
+
+
+async def _admin_database(request: Request) -> Database:
+    """As an admin sees it: the operator all projects, another one's admin that project."""
+    caller = caller_of(request.scope)
+    return _of(request, caller, everything=caller.is_operator)
+
+
+def _of(request: Request, caller: Caller, *, everything: bool = False) -> Database:
+    deed = None
+    if request.method not in ("GET", "HEAD"):
+        deed = Deed(
+            action=request.scope["route"].operation_id,
+            subject=next(iter(request.path_params.values()), None),
+            key_id=caller.key_id,
+            request_id=request.state.request_id,
+        )
+    return TenantDatabase(
+        request.app.state.database,
+        caller.project_id,
+        deed=deed,
+        everything=everything,
+        caller=caller,
+    )
 
 
 async def _whole_database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
+
+
+async def _caller(request: Request) -> Caller:
+    return caller_of(request.scope)
+
+
+async def _keyring(request: Request) -> Keyring:
+    keyring: Keyring = request.app.state.keyring
+    return keyring
 
 
 async def _exposition(request: Request) -> Exposition:
@@ -58,8 +92,12 @@ async def _signer(request: Request) -> Signer:
 SettingsDep = Annotated[Settings, Depends(_settings)]
 DatabaseDep = Annotated[Database, Depends(_database)]
 """Of the caller's project alone."""
+AdminDatabaseDep = Annotated[Database, Depends(_admin_database)]
+"""Of the caller's project, or of every one for the service's operator."""
 WholeDatabaseDep = Annotated[Database, Depends(_whole_database)]
-"""Of every project: for the service's own health, and for its operator."""
+"""Of every project, whoever asks: for the service's own health."""
+CallerDep = Annotated[Caller, Depends(_caller)]
+KeyringDep = Annotated[Keyring, Depends(_keyring)]
 ExpositionDep = Annotated[Exposition, Depends(_exposition)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 SourcesDep = Annotated[Policy, Depends(_sources)]

@@ -2,12 +2,15 @@
 
 Problem
 ├── BadRequest           400
+├── Unauthorized         401
+├── Forbidden            403
 ├── NotFound             404
 ├── RequestTimeout       408
 ├── Conflict             409
 ├── TooLarge             413
 ├── UnsupportedMedia     415
 ├── Unprocessable        422
+├── TooMany              429
 └── Unavailable          503
 
 `app.spec.problems.Refused` (bad bytes, found by readers) gives the same shape by itself.
@@ -66,6 +69,14 @@ class BadRequest(Problem):
     status = 400
 
 
+class Unauthorized(Problem):
+    status = 401
+
+
+class Forbidden(Problem):
+    status = 403
+
+
 class NotFound(Problem):
     status = 404
 
@@ -88,6 +99,10 @@ class UnsupportedMedia(Problem):
 
 class Unprocessable(Problem):
     status = 422
+
+
+class TooMany(Problem):
+    status = 429
 
 
 class Unavailable(Problem):

@@ -14,11 +14,13 @@ from app.health.endpoints import router as health
 from app.health.exposition import Exposition
 from app.http import problems
 from app.http.durations import Durations
+from app.http.gate import Gate, gatekeeping
 from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import open_signer
 from app.jobs.endpoints import router as jobs
 from app.metrics.endpoints import router as metrics
+from app.projects.endpoints import router as projects
 from app.queue import Doorbell
 from app.settings import Settings, get_settings
 from app.sources.policy import Policy
@@ -37,7 +39,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.state.signer = open_signer(settings)
         app.state.doorbell = Doorbell(settings)
         app.state.exposition.watch(app.state.database, app.state.storage)
-        yield
+        async with gatekeeping(app, settings):
+            yield
         app.state.doorbell.close()
         app.state.database.close()
 
@@ -49,13 +52,24 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
-    app.state.sources = Policy.of(settings)
     app.state.exposition = Exposition()
-    for router in (files, teachers, datasets, jobs, metrics, artifacts, catalogue, health):
+    app.state.sources = Policy.of(settings)
+    for router in (
+        files,
+        teachers,
+        datasets,
+        jobs,
+        metrics,
+        artifacts,
+        catalogue,
+        projects,
+        health,
+    ):
         app.include_router(router)
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimits, settings=settings)
+    app.add_middleware(Gate, settings=settings)
     app.add_middleware(RequestIds)
     app.add_middleware(Durations, registry=app.state.exposition.registry)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

@@ -1,5 +1,7 @@
 """The only reader of the environment: every setting of the service and its workers."""
 
+import ipaddress
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,13 +12,20 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from app.memory import machine_bytes
 
 MIB = 1024 * 1024
+KEY_SHAPE = r"sh_[A-Za-z0-9_-]{26,128}"
+"""An API key: 26 letters and digits can hold 128 random bits."""
+RATE_SHAPE = r"[1-9][0-9]{0,8}/(second|minute|hour|day)"
 
 
 class Settings(BaseSettings):
     """Set by environment variables named STILLHOUSE_ and the field in capitals."""
 
     model_config = SettingsConfigDict(
-        env_prefix="STILLHOUSE_", env_ignore_empty=True, frozen=True, use_attribute_docstrings=True
+        env_prefix="STILLHOUSE_",
+        env_ignore_empty=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # secrets among them
     )
 
     host: str = "127.0.0.1"
@@ -31,6 +40,20 @@ class Settings(BaseSettings):
     """s3://, gs://, az:// or file://; empty is a directory under home."""
     data: Path | None = None
     """Where benchmarks and tests find data sets."""
+
+    auth: Literal["auto", "on", "off"] = "auto"
+    """Whether requests need an API key; auto asks for one unless only this machine can connect."""
+    bootstrap_key: SecretStr | None = None
+    """A first key with every scope, of the default project: sh_ and 26 or more random letters and
+    digits. Made when the API starts, unless it is there."""
+    rate_limit: str = "auto"
+    """Requests of one key, such as 600/minute, or off; auto is 18000/minute where keys are asked
+    for, else off."""
+    max_active_jobs: int | None = Field(default=None, ge=0)
+    """Of one project: queued, running and paused. Empty is 1,000 where keys are asked for, else as
+    many as come. A project's own limits go before these."""
+    max_stored_bytes: int | None = Field(default=None, ge=0)
+    """Of one project. Empty is 1 TiB where keys are asked for, else whatever storage holds."""
 
     secret: SecretStr | None = None
     """Signs cursors; empty keeps a random one under home. API processes with homes of their own
@@ -102,6 +125,20 @@ class Settings(BaseSettings):
     def _listed(cls, found: Any) -> Any:
         return found.replace(",", " ").split() if isinstance(found, str) else found
 
+    @field_validator("bootstrap_key")
+    @classmethod
+    def _of_our_shape(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is not None and not re.fullmatch(KEY_SHAPE, key.get_secret_value()):
+            raise ValueError("must be sh_ and 26 to 128 random letters and digits")
+        return key
+
+    @field_validator("rate_limit")
+    @classmethod
+    def _a_rate(cls, rate: str) -> str:
+        if rate not in ("auto", "off") and not re.fullmatch(RATE_SHAPE, rate):
+            raise ValueError("must be like 600/minute, off or auto")
+        return rate
+
     @property
     def database(self) -> str:
         """The SQLAlchemy URL, with the one driver for each database."""
@@ -111,6 +148,27 @@ class Settings(BaseSettings):
             if self.database_url.startswith(prefix):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(prefix)
         return self.database_url
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """Whether a request without a key is refused."""
+        return self.auth == "on" or (self.auth == "auto" and not is_loopback(self.host))
+
+    @property
+    def rate(self) -> str | None:
+        """Requests of one key in a second, minute, hour or day; None is any number."""
+        if self.rate_limit == "auto":
+            return "18000/minute" if self.asks_for_keys else None
+        return None if self.rate_limit == "off" else self.rate_limit
+
+    @property
+    def quotas(self) -> tuple[int | None, int | None]:
+        """Active jobs and stored bytes of a project that has no limits of its own."""
+        jobs, stored = self.max_active_jobs, self.max_stored_bytes
+        if self.asks_for_keys:
+            jobs = 1000 if jobs is None else jobs
+            stored = 1024 * 1024 * MIB if stored is None else stored
+        return jobs, stored
 
     @property
     def memory_budget(self) -> int:
@@ -133,6 +191,14 @@ class Settings(BaseSettings):
     def broker(self) -> str:
         """The broker's URL; without a setting, a Redis on its usual local port."""
         return self.broker_url or "redis://127.0.0.1:6379/0"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a server that listens there can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 @lru_cache

@@ -3,18 +3,23 @@
 A session of a `TenantDatabase` sees, changes and deletes rows of its own project alone, whatever
 the statement, and gives that project to every row that it makes. Endpoints get no other database
 unless they ask for it by another name (`WholeDatabaseDep`), and workers, who serve all projects,
-never have this one.
+never have this one. A transaction that changes something says so in the audit by itself.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, insert
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.orm.util import LoaderCriteriaOption
 
 from app.db import Database
-from app.tables import Owned
+from app.tables import AuditEntry, Owned
+
+_AUDIT = insert(AuditEntry).inline()
 
 
 class TenantSession(Session):
@@ -25,23 +30,83 @@ class WrongProject(Exception):
     """A row of one project was about to be written in the name of another."""
 
 
-class TenantDatabase(Database):
-    """A database as one project sees it, over the same connections."""
+@dataclass(frozen=True)
+class Deed:
+    """What a request does, for the audit."""
 
-    def __init__(self, whole: Database, project_id: str) -> None:
+    action: str
+    """An `operationId`."""
+    subject: str | None = None
+    """The id that the address names; what is made is named by `made`."""
+    key_id: str | None = None
+    request_id: str | None = None
+
+
+class TenantDatabase(Database):
+    """A database as one project sees it, over the same connections.
+
+    Transactions that write are a `deed`, if there is one. With `everything` the rows of all
+    projects are there: that is for the service's operator. `info` is for the sessions'.
+    """
+
+    def __init__(
+        self,
+        whole: Database,
+        project_id: str,
+        *,
+        deed: Deed | None = None,
+        everything: bool = False,
+        **info: Any,
+    ) -> None:
         self.engine = whole.engine
         self._reader = whole._reader
-        self.project_id = project_id
+        self._deed = deed
+        self._info = {"project_id": project_id, "everything": everything, **info}
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        with super().transaction() as session:
+            yield session
+            if self._deed is not None and not session.info.get("unchanged"):
+                _tell(session, self._deed)
 
     def _session(self, engine: Engine) -> Session:
-        info = {"project_id": self.project_id}
-        return TenantSession(engine, expire_on_commit=False, info=info)
+        return TenantSession(engine, expire_on_commit=False, info=dict(self._info))
 
 
 def project_of(session: Session) -> str:
     """The project in whose name this session works. Raises KeyError for a worker's session."""
     project_id: str = session.info["project_id"]
     return project_id
+
+
+def seen_project(session: Session) -> str | None:
+    """The one project whose rows this session sees; null when it sees all."""
+    return None if session.info.get("everything", True) else project_of(session)
+
+
+def made(session: Session, row_id: str) -> None:
+    """Names what this transaction makes, for the audit."""
+    session.info["made"] = row_id
+
+
+def unchanged(session: Session) -> None:
+    """This transaction does nothing that was not done before."""
+    session.info["unchanged"] = True
+
+
+def _tell(session: Session, deed: Deed) -> None:
+    session.flush()
+    session.connection().execute(
+        _AUDIT,
+        {
+            "project_id": project_of(session),
+            "key_id": deed.key_id,
+            "action": deed.action,
+            "subject": session.info.get("made", deed.subject),
+            "request_id": deed.request_id,
+        },
+    )
 
 
 @lru_cache(1024)
@@ -54,7 +119,9 @@ def _only(project_id: str) -> LoaderCriteriaOption:
 @event.listens_for(TenantSession, "do_orm_execute")
 def _narrow(state: ORMExecuteState) -> None:
     """Every SELECT, UPDATE and DELETE that names an owned table, in subqueries too."""
-    state.statement = state.statement.options(_only(project_of(state.session)))
+    only = seen_project(state.session)
+    if only is not None:
+        state.statement = state.statement.options(_only(only))
 
 
 @event.listens_for(TenantSession, "before_flush")
@@ -62,6 +129,7 @@ def _stamp(session: Session, _context: Any, _instances: Any) -> None:
     project_id = project_of(session)
     for row in session.new:
         if isinstance(row, Owned):
-            if row.project_id not in (None, project_id):
+            if row.project_id is None:
+                row.project_id = project_id
+            elif row.project_id != project_id and seen_project(session) is not None:
                 raise WrongProject(f"{row.project_id} is not {project_id}")
-            row.project_id = project_id

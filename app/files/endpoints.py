@@ -25,7 +25,7 @@ OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "b
     summary="Upload a file",
     status_code=201,
     response_model=FileOut,
-    responses=problems(400, 413, 415, 422, 503),
+    responses=problems(400, 413, 415, 422, 429, 503),
     openapi_extra={"requestBody": {"required": True, "content": OCTETS}},
 )
 async def create_file(
@@ -51,6 +51,7 @@ async def create_file(
         request.stream(),
         filename=headers.filename(x_filename),
         expected_sha256=headers.sha256(content_digest),
+        announced=int(request.headers.get("content-length", "0")),
         database=database,
         storage=storage,
         idempotency=idempotency,
@@ -77,7 +78,11 @@ def get_file(file_id: FileId, database: DatabaseDep) -> FileOut:
     operation_id="get_file_content",
     summary="Download a file",
     response_class=Response,
-    responses={200: {"description": "The bytes.", "content": OCTETS}, **problems(404, 416)},
+    responses={
+        200: {"description": "The bytes.", "content": OCTETS},
+        307: {"description": "The bytes are at Location, in the object store itself."},
+        **problems(404, 416),
+    },
 )
 def get_file_content(
     file_id: FileId, request: Request, database: DatabaseDep, storage: StorageDep

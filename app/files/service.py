@@ -15,6 +15,7 @@ from app.files.schemas import FileOut
 from app.http.answers import Answer
 from app.http.blobs import receive
 from app.http.idempotency import Idempotency
+from app.projects import quotas
 from app.storage import BlobWriter, Storage
 
 
@@ -23,15 +24,19 @@ async def upload(
     *,
     filename: str,
     expected_sha256: str | None,
+    announced: int,
     database: Database,
     storage: Storage,
     idempotency: Idempotency,
 ) -> Response:
     """Streams into storage, and makes a file of it once all of it has arrived as announced.
 
-    Raises Unprocessable `checksum_mismatch`, Unavailable `storage_full` or `upload_again`; nothing
-    is kept then.
+    `announced` is the length that is to come, 0 where that is not known.
+
+    Raises Unprocessable `checksum_mismatch`, TooMany `quota_exceeded`, Unavailable `storage_full`
+    or `upload_again`; nothing is kept then.
     """
+    await run_in_threadpool(_look_ahead, database, idempotency, expected_sha256, announced)
     writer = await run_in_threadpool(storage.writer)
     try:
         await receive(stream, writer)
@@ -53,6 +58,15 @@ async def upload(
         writer.abort()
 
 
+def _look_ahead(
+    database: Database, idempotency: Idempotency, expected_sha256: str | None, announced: int
+) -> None:
+    """Nobody should send what cannot be kept. Raises TooMany."""
+    with database.reading() as session:
+        if quotas.counts_bytes(session) and not idempotency.known(session):
+            quotas.room_for_bytes(session, expected_sha256, announced)
+
+
 def _keep(
     writer: BlobWriter,
     filename: str,
@@ -61,9 +75,11 @@ def _keep(
     idempotency: Idempotency,
 ) -> Response:
     idempotency.check(database)
+    _look_ahead(database, idempotency, writer.sha256, writer.size)
     sha256, size = writer.commit()
 
     def create(session: Session) -> Answer:
+        quotas.room_for_bytes(session, sha256, size, lock=True)
         file = FileOut.of(repository.add(session, filename, sha256, size, storage))
         return Answer(201, file.model_dump(mode="json"), {"Location": f"/files/{file.id}"})
 

@@ -16,10 +16,13 @@ class Answer:
     status: int
     body: Any
     headers: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Members of the body that are told once, and never kept."""
 
     def response(self) -> Response:
+        body = {**self.body, **self.secrets} if self.secrets else self.body
         return Response(
-            to_json(self.body), self.status, dict(self.headers), media_type="application/json"
+            to_json(body), self.status, dict(self.headers), media_type="application/json"
         )
 
 

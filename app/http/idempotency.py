@@ -14,7 +14,7 @@ from app.db import Database
 from app.errors import Unprocessable
 from app.http.answers import Answer
 from app.tables import IdempotencyKey
-from app.tenancy import project_of
+from app.tenancy import made, project_of, unchanged
 
 
 class Idempotency:
@@ -40,14 +40,25 @@ class Idempotency:
             with database.reading() as session:
                 self._kept(session)
 
+    def known(self, session: Session) -> bool:
+        """Whether the key came before, with whatever body."""
+        if self._key is None:
+            return False
+        statement = select(IdempotencyKey.operation).where(*self._mine())
+        return session.execute(statement).one_or_none() is not None
+
     def once(self, database: Database, create: Callable[[Session], Answer]) -> Response:
         """Raises Unprocessable `idempotency_key_reused`, and whatever `create` raises."""
         with database.transaction() as session:
             if self._key is None:
-                return create(session).response()
+                answer = create(session)
+                _name(session, answer)
+                return answer.response()
             if not self._claim(session):
+                unchanged(session)
                 return self._replay(session)
             answer = create(session)
+            _name(session, answer)
             session.execute(
                 update(IdempotencyKey)
                 .where(*self._mine())
@@ -119,6 +130,12 @@ async def _of_stream(request: Request, key: Key = None) -> Idempotency:
 def _fingerprint(body: Any) -> str:
     """The order of keys and white space do not make another request."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _name(session: Session, answer: Answer) -> None:
+    """Tells the audit what was made."""
+    if location := answer.headers.get("Location"):
+        made(session, location.rpartition("/")[2])
 
 
 def _operation(request: Request) -> str:

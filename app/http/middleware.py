@@ -70,7 +70,7 @@ class BodyLimits:
             body = _counted(hurried, limit) if streamed else await _read_whole(hurried, limit)
             await self.app(scope, body, send)
         except _Refusal as refusal:
-            await _refuse(refusal.problem, scope, receive, send)
+            await refuse(refusal.problem, scope, receive, send)
 
 
 class _Refusal(Exception):
@@ -178,9 +178,13 @@ def _replay(first: Message, receive: Receive) -> Callable[[], Awaitable[Message]
     return replayed
 
 
-async def _refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+async def refuse(problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
     """Answers, takes some of what is still coming so that the answer is seen, and hangs up."""
     response = problem_response(problem, scope["state"]["request_id"])
+    headers = Headers(scope=scope)
+    if "content-length" not in headers and "transfer-encoding" not in headers:
+        await response(scope, receive, send)  # nothing is coming
+        return
     response.headers["Connection"] = "close"
     await send(
         {"type": "http.response.start", "status": problem.status, "headers": response.raw_headers}

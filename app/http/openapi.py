@@ -6,10 +6,18 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.errors import MEDIA_TYPE
-from app.http.problems import ProblemOut
+from app.http.gate import needed
+from app.http.problems import ProblemOut, problems
 from app.http.schema import Resource
+from app.settings import Settings
 
 REF = "#/components/schemas/"
+KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "sh_...",
+    "description": "An API key, with the scope that the operation names (`admin` has them all).",
+}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -22,11 +30,12 @@ def document(app: FastAPI) -> dict[str, Any]:
             summary=app.summary,
             routes=app.routes,
         )
-        app.openapi_schema = _finished(made)
+        settings: Settings = app.state.settings
+        app.openapi_schema = _finished(made, asks_for_keys=settings.asks_for_keys)
     return app.openapi_schema
 
 
-def _finished(made: dict[str, Any]) -> dict[str, Any]:
+def _finished(made: dict[str, Any], *, asks_for_keys: bool) -> dict[str, Any]:
     schemas = made["components"]["schemas"]
     problem = ProblemOut.model_json_schema(ref_template=REF + "{model}")
     schemas.update(problem.pop("$defs"))
@@ -43,10 +52,21 @@ def _finished(made: dict[str, Any]) -> dict[str, Any]:
         if schema.get("title", "").startswith("Page["):
             item = schema["properties"]["data"]["items"]["$ref"].removeprefix(REF)
             schema["examples"] = [{"data": schemas[item]["examples"], "next_cursor": None}]
-    for operations in made["paths"].values():
-        for operation in operations.values():
+    made["components"]["securitySchemes"] = {"key": KEY}
+    for path, operations in made["paths"].items():
+        for method, operation in operations.items():
+            _ask(operation, needed(method.upper(), path), must=asks_for_keys)
             _finish(operation, schemas)
     return made
+
+
+def _ask(operation: dict[str, Any], scope: str | None, *, must: bool) -> None:
+    """What the gate asks for, and how it refuses."""
+    if scope is None:
+        return
+    operation["security"] = [{"key": [scope]}] if must else [{}, {"key": [scope]}]
+    for status, problem in problems(401, 403, 429).items():
+        operation["responses"].setdefault(str(status), problem)
 
 
 def _finish(operation: dict[str, Any], schemas: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.db import UTCDateTime
 from app.http.signing import Signer
+from app.projects.caller import caller_of
 
 Item = TypeVar("Item")
 
@@ -79,7 +80,8 @@ async def _pager(
         str | None, Query(max_length=1000, description="`next_cursor` of the page before.")
     ] = None,
 ) -> Pager:
-    return Pager(request.app.state.signer, request.url.path, limit, cursor)
+    place = f"{caller_of(request.scope).project_id}{request.url.path}"
+    return Pager(request.app.state.signer, place, limit, cursor)
 
 
 PagerDep = Annotated[Pager, Depends(_pager)]

@@ -11,6 +11,7 @@ from app.jobs.advice import advise
 from app.jobs.checks import Material, check, gather
 from app.jobs.estimate import check_memory, estimate, resolve
 from app.jobs.schemas import ValidationOut
+from app.projects import quotas
 from app.queue import Doorbell
 from app.settings import Settings
 from app.spec.job import JobSpec
@@ -21,7 +22,7 @@ from app.tables import Job
 def create(
     session: Session, spec: JobSpec, *, storage: Storage, settings: Settings, bell: Doorbell
 ) -> Job:
-    """Queues a job. Raises Unprocessable or Conflict."""
+    """Queues a job. Raises Unprocessable, Conflict or TooMany."""
     material = gather(session, spec, storage)
     check(spec, material)
     check_memory(spec, material, repository.live_trainers(session), settings)
@@ -32,6 +33,7 @@ def create(
         labels=dict(spec.labels),
         progress=_not_begun(spec, material),
     )
+    quotas.room_for_a_job(session)
     repository.add(session, job)
     after_commit(session, lambda: bell.run_job(job.id, spec.priority))
     return job
