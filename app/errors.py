@@ -11,7 +11,8 @@ Problem
 ├── UnsupportedMedia     415
 ├── Unprocessable        422
 ├── TooMany              429
-└── Unavailable          503
+├── Unavailable          503
+└── InsufficientStorage  507
 
 `app.spec.problems.Refused` (bad bytes, found by readers) gives the same shape by itself.
 """
@@ -39,6 +40,7 @@ TITLES = {
     431: "Request header fields too large",
     500: "Internal server error",
     503: "Service unavailable",
+    507: "Insufficient storage",
 }
 
 
@@ -107,6 +109,10 @@ class TooMany(Problem):
 
 class Unavailable(Problem):
     status = 503
+
+
+class InsufficientStorage(Problem):
+    status = 507
 
 
 def unprocessable(pointer: str, code: str, detail: str) -> Unprocessable:

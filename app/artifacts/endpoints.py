@@ -25,7 +25,8 @@ BYTES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes.",
         "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
+    },
+    307: {"description": "The bytes are at Location, in the object store itself."},
 }
 MEDIA_TYPES = {"json": "application/json", "markdown": "text/markdown; charset=utf-8"}
 
@@ -125,7 +126,7 @@ def get_report(
     if artifact is None:
         _finished(job, "report")
         raise NotFound("report_not_made", f"The job {job_id} made no report.")
-    response = _download(request, storage, artifact)
+    response = _download(request, storage, artifact, redirect=False)
     response.headers["Content-Disposition"] = "inline"
     return response
 
@@ -148,7 +149,9 @@ def _finished(job: Job, what: str) -> None:
     )
 
 
-def _download(request: Request, storage: Storage, artifact: Artifact) -> Response:
+def _download(
+    request: Request, storage: Storage, artifact: Artifact, *, redirect: bool = True
+) -> Response:
     return blob_response(
         request,
         storage,
@@ -156,4 +159,5 @@ def _download(request: Request, storage: Storage, artifact: Artifact) -> Respons
         size=artifact.size,
         filename=artifact.name.replace("/", "-"),
         media_type=MEDIA_TYPES.get(artifact.format, "application/octet-stream"),
+        redirect=redirect,
     )

@@ -7,18 +7,25 @@ from sqlalchemy.orm import Session
 
 from app.tables import Artifact
 
+INTERNAL = ("deliverable",)
+"""What one stage hands to the next."""
+
 
 def of_job(session: Session, job_id: str) -> Sequence[Artifact]:
-    """Oldest first."""
+    """Oldest first, without those that only attempts use."""
     statement = (
-        select(Artifact).where(Artifact.job_id == job_id).order_by(Artifact.created_at, Artifact.id)
+        select(Artifact)
+        .where(Artifact.job_id == job_id, Artifact.kind.not_in(INTERNAL))
+        .order_by(Artifact.created_at, Artifact.id)
     )
     return session.scalars(statement).all()
 
 
 def named(session: Session, job_id: str, name: str) -> Artifact | None:
     return session.scalars(
-        select(Artifact).where(Artifact.job_id == job_id, Artifact.name == name)
+        select(Artifact).where(
+            Artifact.job_id == job_id, Artifact.name == name, Artifact.kind.not_in(INTERNAL)
+        )
     ).one_or_none()
 
 

@@ -18,6 +18,7 @@ from starlette.routing import Match
 from app.errors import MEDIA_TYPE, Problem, problem_document
 from app.http.parsing import escape_pointer
 from app.spec.problems import Refused
+from app.storage import StorageAway
 
 log = structlog.get_logger()
 
@@ -107,6 +108,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
+    app.add_exception_handler(StorageAway, _on_storage)
     for error in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(error, _on_database)
     app.add_exception_handler(Exception, _on_anything)
@@ -175,6 +177,18 @@ async def _on_database(request: Request, error: Exception) -> Response:
         503,
         "database_unavailable",
         "The database does not answer. Try again.",
+        retryable=True,
+        request_id=_id(request),
+    )
+    return _response(document, {"Retry-After": "2"})
+
+
+async def _on_storage(request: Request, error: Exception) -> Response:
+    log.warning("storage_unavailable", error=str(error))
+    document = problem_document(
+        503,
+        "storage_unavailable",
+        "The storage does not answer. Try again.",
         retryable=True,
         request_id=_id(request),
     )

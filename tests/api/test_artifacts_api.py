@@ -91,3 +91,13 @@ def test_names_that_are_none(api: httpx.Client, done: str, name: str) -> None:
     answer = api.get(f"/jobs/{done}/artifacts/{name}")
     assert answer.status_code == 404
     assert answer.json()["code"] in ("artifact_not_found", "not_found", "job_not_found")
+
+
+def test_what_only_attempts_use_is_not_told_of(api: httpx.Client, rows: Rows) -> None:
+    job = rows.job(state="succeeded")
+    rows.artifact(job, "stage-0.safetensors", b"stage", kind="deliverable")
+    rows.artifact(job, "student.safetensors", WEIGHTS)
+    names = [one["name"] for one in api.get(f"/jobs/{job}/artifacts").json()["data"]]
+    assert names == ["student.safetensors"]
+    hidden = api.get(f"/jobs/{job}/artifacts/stage-0.safetensors")
+    assert_problem(hidden, 404, "artifact_not_found")

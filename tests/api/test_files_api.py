@@ -1,16 +1,19 @@
 import errno
 import hashlib
 import os
+import shutil
+import socket
 import threading
 from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from app.settings import MIB, Settings
-from tests.api.helpers import assert_problem, upload
+from tests.api.helpers import assert_problem, serve, upload
 
 
 def blobs(settings: Settings) -> list[Path]:
@@ -219,8 +222,27 @@ def test_a_full_disk(
 
     monkeypatch.setattr("app.storage.BlobWriter.write", full)
     answer = api.post("/files", content=b"x" * MIB)
-    assert assert_problem(answer, 503, "storage_full")["retryable"]
+    assert assert_problem(answer, 507, "insufficient_storage")["retryable"]
     assert blobs(settings) == []
+
+
+def test_an_upload_that_cannot_fit_is_refused_before_it_is_sent(settings: Settings) -> None:
+    """By its announced length, while the client still waits for leave to send."""
+    tight = settings.model_copy(
+        update={"min_free_bytes": shutil.disk_usage(settings.home).free - 8 * MIB}
+    )
+    with serve(tight) as address:
+        place = urlsplit(address)
+        with socket.create_connection((place.hostname, place.port), timeout=10) as connection:
+            connection.sendall(
+                f"POST /files HTTP/1.1\r\nHost: x\r\nContent-Length: {2048 * MIB}\r\n"
+                "Content-Type: application/octet-stream\r\n\r\n".encode()
+            )
+            answer = connection.recv(65_536)
+        assert answer.startswith(b"HTTP/1.1 507 ")
+        assert b"insufficient_storage" in answer
+        assert httpx.post(f"{address}/files", content=b"x" * MIB).status_code == 201
+    assert len(blobs(settings)) == 1
 
 
 def test_unknown_files(api: httpx.Client) -> None:
