@@ -1,29 +1,11 @@
-"""The methods: each member of the union below is one, with its parameters and its paper.
+"""Learning from labels and from a teacher's logits, as first published."""
 
-The union is the registry. `GET /methods` and the docs are made from it, and a test holds that
-every member has a plan in `workers.methods`.
-"""
-
-from typing import Annotated, ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from app.spec.base import Spec
+from app.spec.methods.base import Method
 from app.spec.schedules import Fraction, Temperature
-
-
-class Method(Spec):
-    """What every method tells of itself, beside its parameters."""
-
-    title: ClassVar[str]
-    paper: ClassVar[str | None]
-    teachers: ClassVar[tuple[int, int | None]]
-    """Fewest and most teachers; None is no bound."""
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether every transfer example must carry a label."""
-        return True
 
 
 class Supervised(Method):
@@ -97,10 +79,3 @@ class Logits(Method):
     @property
     def needs_labels(self) -> bool:
         return self.alpha != 1.0
-
-
-MethodSpec = Annotated[Supervised | KD | Logits, Field(discriminator="name")]
-
-METHODS: dict[str, type[Method]] = {
-    member.model_fields["name"].default: member for member in get_args(get_args(MethodSpec)[0])
-}

@@ -1,0 +1,20 @@
+"""The methods: each member of the union below is one, with its parameters and its paper.
+
+The union is the registry. `GET /methods` and the docs are made from it, and a test holds that
+every member has a plan in `workers.methods`.
+"""
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from app.spec.methods.base import Method
+from app.spec.methods.classic import KD, Logits, Supervised
+
+MethodSpec = Annotated[Supervised | KD | Logits, Field(discriminator="name")]
+
+METHODS: dict[str, type[Method]] = {
+    member.model_fields["name"].default: member for member in get_args(get_args(MethodSpec)[0])
+}
+
+__all__ = ["KD", "METHODS", "Logits", "Method", "MethodSpec", "Supervised"]
