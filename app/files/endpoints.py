@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Request, Response
 
-from app.dependencies import DatabaseDep, StorageDep
+from app.dependencies import DatabaseDep, SettingsDep, StorageDep
 from app.errors import NotFound, UnsupportedMedia, in_use
 from app.files import headers, repository, service
 from app.files.schemas import FileOut
@@ -25,13 +25,14 @@ OCTETS = {"application/octet-stream": {"schema": {"type": "string", "format": "b
     summary="Upload a file",
     status_code=201,
     response_model=FileOut,
-    responses=problems(400, 413, 415, 422, 429, 503),
+    responses=problems(400, 413, 415, 422, 429, 503, 507),
     openapi_extra={"requestBody": {"required": True, "content": OCTETS}},
 )
 async def create_file(
     request: Request,
     database: DatabaseDep,
     storage: StorageDep,
+    settings: SettingsDep,
     idempotency: StreamIdempotencyDep,
     x_filename: Annotated[
         str | None, Header(description="The file's name, percent-encoded where it is not ASCII.")
@@ -51,6 +52,7 @@ async def create_file(
         request.stream(),
         filename=headers.filename(x_filename),
         expected_sha256=headers.sha256(content_digest),
+        keep_free=settings.min_free_bytes,
         announced=int(request.headers.get("content-length", "0")),
         database=database,
         storage=storage,

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.blobs import BytesGone
 from app.db import Database
-from app.errors import Unavailable, Unprocessable
+from app.errors import InsufficientStorage, Unavailable, Unprocessable
 from app.files import repository
 from app.files.schemas import FileOut
 from app.http.answers import Answer
@@ -25,18 +25,21 @@ async def upload(
     filename: str,
     expected_sha256: str | None,
     announced: int,
+    keep_free: int,
     database: Database,
     storage: Storage,
     idempotency: Idempotency,
 ) -> Response:
     """Streams into storage, and makes a file of it once all of it has arrived as announced.
 
-    `announced` is the length that is to come, 0 where that is not known.
+    `announced` is the length that is to come, 0 where that is not known; `keep_free` are the bytes
+    that no upload may take of the disk.
 
-    Raises Unprocessable `checksum_mismatch`, TooMany `quota_exceeded`, Unavailable `storage_full`
-    or `upload_again`; nothing is kept then.
+    Raises Unprocessable `checksum_mismatch`, TooMany `quota_exceeded`,
+    InsufficientStorage, Unavailable `upload_again`; nothing is kept then.
     """
     await run_in_threadpool(_look_ahead, database, idempotency, expected_sha256, announced)
+    await run_in_threadpool(_check_room, storage, announced, keep_free)
     writer = await run_in_threadpool(storage.writer)
     try:
         await receive(stream, writer)
@@ -51,11 +54,21 @@ async def upload(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Unavailable(
-            "storage_full", "The storage is full. Nothing was kept.", retryable=True
+        raise InsufficientStorage(
+            "insufficient_storage", "The storage is full. Nothing was kept.", retryable=True
         ) from error
     finally:
         writer.abort()
+
+
+def _check_room(storage: Storage, announced: int, keep_free: int) -> None:
+    room = max(storage.room() - keep_free, 0)
+    if announced > room:
+        raise InsufficientStorage(
+            "insufficient_storage",
+            f"{announced:,} bytes are announced, and there is room for {room:,}.",
+            retryable=True,
+        )
 
 
 def _look_ahead(
