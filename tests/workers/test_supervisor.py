@@ -255,6 +255,15 @@ def test_a_job_that_runs_too_long_fails_and_keeps_its_checkpoint(world):
     assert set(world.artifacts()) == {"c"}
 
 
+def test_a_training_that_takes_too_much_memory_fails_at_once(world):
+    world.settings = world.settings.model_copy(update={"process_memory_bytes": 200 * 2**20})
+    job_id = world.job()
+    body = "progress(1)\nheld = [bytearray(b'x' * 2**20) for _ in range(600)]\ntime.sleep(60)"
+    row = world.run(job_id, body)
+    assert (row.state, row.attempt, row.error["code"]) == ("failed", 1, "over_memory")
+    assert world.bell.rung == []
+
+
 def test_a_shutdown_costs_neither_work_nor_an_attempt(world):
     job_id = world.job()
     body = "progress(1)\nwait_for_sigterm()\npublish('checkpoint', 'c', 1, 'x', best=False)"
