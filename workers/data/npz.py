@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import stat
 import struct
 import zipfile
 import zlib
@@ -101,6 +102,8 @@ def _check_member(info: zipfile.ZipInfo) -> None:
     name = info.filename
     if not name.isprintable() or ".." in name or name.startswith("/") or "\\" in name:
         _refuse("unsafe_member_name", f"{name[:200]!a} is not the name of an array.")
+    if stat.S_ISLNK(info.external_attr >> 16):
+        _refuse("unsafe_member_name", f"{name!r} is a symbolic link.")
     if info.flag_bits & 0x1:
         _refuse("encrypted_npz", "The archive is encrypted.")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
