@@ -19,6 +19,8 @@ from app.storage import Storage
 from workers import shelf
 from workers.disk import STORAGE_FULL
 from workers.ledger import Claim, Fenced, Ledger
+from workers.limits import over_memory
+from workers.memory import MemoryWatch
 from workers.obituary import Obituary
 from workers.processes import Trainer
 from workers.room import passes
@@ -69,6 +71,7 @@ class Attempt:
         self._began = time.monotonic()
         self._kill_at = float("inf")
         self._overtime = False
+        self._memory = MemoryWatch(settings.process_memory)
         self.blameless = False
         self._refilled = False
         self._state = State.RUNNING  # as the last write found it
@@ -106,7 +109,13 @@ class Attempt:
         try:
             self._while_beating(self._run.prepare)
             trainer.log_to(self._run.log)
-            trainer.order(order="train", job_file=str(self._run.job_file), out=str(self._run.out))
+            trainer.order(
+                order="train",
+                job_file=str(self._run.job_file),
+                out=str(self._run.out),
+                # Memory is watched from here: what CUDA maps counts as if it were used.
+                bounds={"file_bytes": self._settings.process_file_bytes},
+            )
             self._listen(trainer)
             self._persist(self._flush)
         except Fenced:
@@ -159,6 +168,8 @@ class Attempt:
         """Asks the trainer to end when there is a reason to."""
         if time.monotonic() - self._began > REFILL_S:
             self._refill()
+        if self._memory.look(trainer.pid):
+            trainer.kill()
         limit = self._claim.spec.get("max_runtime_s")
         held_s = self._claim.seconds_held + time.monotonic() - self._began
         self._overtime = self._overtime or (limit is not None and held_s > limit)
@@ -255,6 +266,11 @@ class Attempt:
                 return self._ledger.finish(
                     self._claim, State.FAILED, reason=problem["detail"], error=problem
                 )
+        if self._memory.over and verdict.get("how") is None:
+            problem = over_memory().as_problem()
+            return self._ledger.finish(
+                self._claim, State.FAILED, reason=problem["detail"], error=problem
+            )
         if self._overtime:
             return self._ledger.finish(
                 self._claim, State.FAILED, reason="max_runtime_s is over", error=self._too_long()
