@@ -12,15 +12,13 @@ from app.errors import Conflict, Unprocessable, unprocessable
 from app.files import repository as files
 from app.spec.dataset import DatasetFacts
 from app.spec.job import JobSpec
+from app.spec.methods.base import Flaw
 from app.spec.network import Network, NetworkSpec
 from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint
 from app.spec.training import Shift
 from app.storage import Storage
 from app.tables import Dataset, Teacher
 from app.teachers import repository as teachers
-
-Flaw = tuple[str, str, str]
-"""Pointer, code, detail."""
 
 Kind = TypeVar("Kind", Teacher, Dataset)
 
@@ -94,6 +92,7 @@ def check(spec: JobSpec, material: Material) -> None:
     flaws = [
         *_shapes(spec, material),
         *_teaching(spec, material),
+        *spec.method.flaws(spec.student.network, material.networks),
         *_transfer(spec, material),
         *_augmentation(spec, material),
         *_selection(spec, material),

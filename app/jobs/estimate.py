@@ -85,8 +85,8 @@ def estimate(resolution: Resolution, material: Material) -> Estimate:
     rows, epochs = material.transfer_rows(spec), spec.training.epochs
     runs = 1
     if spec.baseline is not None:
-        taught = material.teachers or spec.method.teachers[0] > 0
-        runs = spec.baseline.seeds * (2 if taught and material.facts.labelled else 1)
+        compared = spec.method.compared and material.facts.labelled
+        runs = spec.baseline.seeds * (2 if compared else 1)
     train = TRAIN_FACTOR * spec.student.network.flops * rows * epochs * runs
     views = epochs if spec.training.augment else 1
     teaching = sum(network.flops for network in material.networks) * rows * views

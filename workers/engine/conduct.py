@@ -138,12 +138,12 @@ def count_stages(job: JobSpec, *, baseline: bool) -> int:
     return seeds * (stages(job.method) + baseline)
 
 
-def wants_baseline(job: JobSpec, *, labelled: bool, has_teacher: bool) -> tuple[bool, str | None]:
+def wants_baseline(job: JobSpec, *, labelled: bool) -> tuple[bool, str | None]:
     """Whether a matched baseline is trained, and if not, why."""
     if job.baseline is None:
         return False, "the job asked for none"
-    if not has_teacher:
-        return False, "the job has no teacher, so there is nothing to compare with"
+    if not job.method.compared:
+        return False, "its method learns from the labels alone, so there is nothing to compare with"
     if not labelled:
         return False, "the data set has no labels to train a baseline on"
     return True, None

@@ -77,9 +77,7 @@ def run_job(
     )
     for teacher in teachers:
         bench.freeze(bench.place(teacher.network))
-    with_baseline, why_not = wants_baseline(
-        job, labelled=facts.labelled, has_teacher=bool(teachers) or job.method.teachers[0] > 0
-    )
+    with_baseline, why_not = wants_baseline(job, labelled=facts.labelled)
     run = loop.Run(
         seed=job.training.seed,
         arithmetic=arithmetic,

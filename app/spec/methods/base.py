@@ -1,8 +1,13 @@
 """What every method tells of itself."""
 
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from app.spec.base import Spec
+from app.spec.network import Network
+
+Flaw = tuple[str, str, str]
+"""Pointer into the job, code, detail."""
 
 
 class Method(Spec):
@@ -12,8 +17,14 @@ class Method(Spec):
     paper: ClassVar[str | None]
     teachers: ClassVar[tuple[int, int | None]]
     """Fewest and most teachers; None is no bound."""
+    compared: ClassVar[bool] = True
+    """Whether students learn from more than their labels, so that a baseline tells something."""
 
     @property
     def needs_labels(self) -> bool:
         """Whether every transfer example must carry a label."""
         return True
+
+    def flaws(self, student: Network, teachers: Sequence[Network]) -> Iterator[Flaw]:  # noqa: ARG002
+        """What this method cannot do with these networks, as far as shapes tell."""
+        yield from ()

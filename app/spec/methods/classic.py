@@ -17,6 +17,7 @@ class Supervised(Method):
     title: ClassVar[str] = "Supervised training"
     paper: ClassVar[str | None] = None
     teachers: ClassVar[tuple[int, int | None]] = (0, 0)
+    compared: ClassVar[bool] = False
 
     name: Literal["supervised"] = "supervised"
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
