@@ -38,6 +38,12 @@ class Network(Spec):
     def classifier(self) -> str:
         """The name of the final linear layer: `<classifier>.weight` is classes x features."""
 
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        """The submodules with weights below the last block, which branches share; empty where
+        there is nothing to share."""
+        return ()
+
     @abstractmethod
     def accepts(self, feature_shape: Shape) -> bool:
         """Whether examples stored as (D,), (H, W) or (H, W, C) fit this network."""
@@ -111,6 +117,10 @@ class MLP(Network):
     @property
     def classifier(self) -> str:
         return f"layers.{len(self.hidden)}"
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        return tuple(f"layers.{i}" for i in range(len(self.hidden) - 1))
 
     def accepts(self, feature_shape: Shape) -> bool:
         return prod(feature_shape) == self.inputs
@@ -197,6 +207,10 @@ class ConvNet(ImageNetwork):
     def classifier(self) -> str:
         return f"head.{self.head.classifier}"
 
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        return tuple(f"stages.{i}" for i in range(len(self.channels) - 1))
+
     def follow(self, tracer: Tracer, x: Value) -> Value:
         for i, channels in enumerate(self.channels):
             x = tracer.conv(f"stages.{i}.0", x, channels, 5, bias=True)
@@ -239,6 +253,10 @@ class ResNet(ImageNetwork):
     def stem(self) -> int:
         """Channels before the first stage."""
         return 16 if self.width == 1 else 32
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        return ("conv1", "bn1", "layer1", "layer2")
 
     @property
     def stages(self) -> tuple[int, int, int]:
@@ -298,6 +316,10 @@ class WideResNet(ImageNetwork):
     def blocks(self) -> int:
         """Blocks in each stage."""
         return (self.depth - 4) // 6
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        return ("conv1", "block1", "block2")
 
     @property
     def stages(self) -> tuple[int, int, int]:
@@ -361,6 +383,10 @@ class VGG(ImageNetwork):
             19: (2, 2, 4, 4, 4),
         }[self.depth]
         return tuple(zip(convolutions, (64, 128, 256, 512, 512), strict=True))
+
+    @property
+    def trunk(self) -> tuple[str, ...]:
+        return ("block0", "block1", "block2", "block3")
 
     @property
     def pools(self) -> int:

@@ -185,3 +185,22 @@ def test_without_max_norm_constraining_does_nothing() -> None:
     before = module.layers[0].weight.detach().clone()
     module.constrain()
     assert torch.equal(module.layers[0].weight, before)
+
+
+@each_spec
+def test_the_trunk_holds_the_weights_below_the_last_block(spec: Network) -> None:
+    """A branch keeps only what its block and head read; the trunk reads nothing else."""
+    whole, trunk, branch = (build(spec, seed=0).eval() for _ in range(3))
+    x = example(spec, 3)
+    for name in spec.trunk:
+        branch.set_submodule(name, nn.Identity())
+    kept = {f"{name}." for name in spec.trunk}
+    own = {t for t in trunk.state_dict() if not any(t.startswith(name) for name in kept)}
+    assert set(branch.state_dict()) == own
+    with torch.no_grad():
+        for name, tensor in trunk.state_dict().items():
+            if name in own:
+                tensor.fill_(torch.nan) if tensor.is_floating_point() else None
+    h = trunk.run_trunk(x)
+    assert h.isfinite().all()
+    torch.testing.assert_close(branch.run_head(branch.run_block(h)), whole(x))

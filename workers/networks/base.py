@@ -24,6 +24,18 @@ class Net(nn.Module):
         """The final layer."""
         return cast(nn.Linear, self.get_submodule(self.spec.classifier))
 
+    def run_trunk(self, x: Tensor) -> Tensor:
+        """Through the submodules of `spec.trunk`: N x inputs to what branches share."""
+        raise NotImplementedError(f"{type(self).__name__} has no trunk to share")
+
+    def run_block(self, h: Tensor) -> Tensor:
+        """The last block: what the trunk made to N x C x H x W feature maps, or N x C features."""
+        raise NotImplementedError(f"{type(self).__name__} has no block of its own")
+
+    def run_head(self, features: Tensor) -> Tensor:
+        """From the last block's features to logits."""
+        raise NotImplementedError(f"{type(self).__name__} has no head of its own")
+
     def constrain(self) -> None:
         """Puts the weights back into the set they must stay in; called after each step."""
 

@@ -19,7 +19,19 @@ class ConvNet(Net):
         self.head = MLP(spec.head)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.stages(x))
+        return self.run_head(self.run_block(self.run_trunk(x)))
+
+    def run_trunk(self, x: Tensor) -> Tensor:
+        for i in range(len(self.stages) - 1):
+            x = self.stages[i](x)
+        return x
+
+    def run_block(self, h: Tensor) -> Tensor:
+        features: Tensor = self.stages[-1](h)
+        return features
+
+    def run_head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.head(features)
         return logits
 
 

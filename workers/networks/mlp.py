@@ -1,5 +1,6 @@
 """Fully connected ReLU networks."""
 
+from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
@@ -31,16 +32,29 @@ class MLP(Net):
                 nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
-        *hidden, last = self.layers
+        return self.run_head(self.run_block(self.run_trunk(x)))
+
+    def run_trunk(self, x: Tensor) -> Tensor:
         x = F.dropout(x.flatten(1), self.input_dropout, self.training)
-        for layer, activation in zip(hidden, self.activations, strict=True):
-            x = F.dropout(activation(layer(x)), self.dropout, self.training)
-        logits: Tensor = last(x)
+        return self._hidden(x, range(len(self.activations) - 1))
+
+    def run_block(self, h: Tensor) -> Tensor:
+        last = len(self.activations) - 1
+        return self._hidden(h, range(max(last, 0), last + 1))
+
+    def run_head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.layers[-1](features)
         return logits
+
+    def _hidden(self, x: Tensor, which: Iterable[int]) -> Tensor:
+        for i in which:
+            x = F.dropout(self.activations[i](self.layers[i](x)), self.dropout, self.training)
+        return x
 
     @torch.no_grad()
     def constrain(self) -> None:
         """Rescales each hidden unit whose incoming weights are longer than `max_norm`."""
         if self.max_norm is not None:
             for layer in self.layers[:-1]:
-                layer.get_parameter("weight").renorm_(2, 0, self.max_norm)
+                if isinstance(layer, Linear):  # a branch has none below the trunk
+                    layer.weight.renorm_(2, 0, self.max_norm)

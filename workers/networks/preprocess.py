@@ -43,6 +43,11 @@ class Preprocessed(nn.Module):
         self.register_buffer("shift", (-means / stds).float(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.normalise(x))
+        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """What the network reads of a raw batch."""
         if x.ndim == 3:
             x = x.unsqueeze(-1)
         if len(self.factor) not in (1, x.shape[-1]):
@@ -50,7 +55,4 @@ class Preprocessed(nn.Module):
                 f"{len(self.factor)} means cannot normalise a batch of shape {tuple(x.shape)}"
             )
         x = torch.addcmul(self.shift, x.float(), self.factor)
-        if self.takes_images:
-            x = x.permute(0, 3, 1, 2)
-        logits: Tensor = self.network(x)
-        return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+        return x.permute(0, 3, 1, 2) if self.takes_images else x

@@ -24,9 +24,18 @@ class ResNet(Net):
         initialise_convolutions(self)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        logits: Tensor = self.fc(self.pool(x))
+        return self.run_head(self.run_block(self.run_trunk(x)))
+
+    def run_trunk(self, x: Tensor) -> Tensor:
+        shared: Tensor = self.layer2(self.layer1(self.relu(self.bn1(self.conv1(x)))))
+        return shared
+
+    def run_block(self, h: Tensor) -> Tensor:
+        features: Tensor = self.layer3(h)
+        return features
+
+    def run_head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.pool(features))
         return logits
 
 

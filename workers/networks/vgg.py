@@ -27,12 +27,21 @@ class VGG(Net):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = (self.block0, self.block1, self.block2, self.block3, self.block4)
-        for index, block in enumerate(blocks):
+        return self.run_head(self.run_block(self.run_trunk(x)))
+
+    def run_trunk(self, x: Tensor) -> Tensor:
+        for index, block in enumerate((self.block0, self.block1, self.block2, self.block3)):
             x = block(x)
             if index < self.pools:
                 x = F.max_pool2d(x, 2)
-        logits: Tensor = self.fc(self.pool(x))
+        return x
+
+    def run_block(self, h: Tensor) -> Tensor:
+        features: Tensor = self.block4(h)
+        return features
+
+    def run_head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.pool(features))
         return logits
 
 

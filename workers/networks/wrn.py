@@ -26,9 +26,17 @@ class WideResNet(Net):
         nn.init.zeros_(self.fc.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.block3(self.block2(self.block1(self.conv1(x))))
-        x = self.pool(F.relu(self.bn1(x), inplace=True))
-        logits: Tensor = self.fc(x)
+        return self.run_head(self.run_block(self.run_trunk(x)))
+
+    def run_trunk(self, x: Tensor) -> Tensor:
+        shared: Tensor = self.block2(self.block1(self.conv1(x)))
+        return shared
+
+    def run_block(self, h: Tensor) -> Tensor:
+        return F.relu(self.bn1(self.block3(h)), inplace=True)
+
+    def run_head(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.pool(features))
         return logits
 
 
