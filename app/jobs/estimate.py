@@ -83,11 +83,11 @@ def estimate(resolution: Resolution, material: Material) -> Estimate:
     """Of a job with nothing cached."""
     spec = resolution.spec
     rows, epochs = material.transfer_rows(spec), spec.training.epochs
-    runs = 1
+    trained = sum(spec.stage_epochs)
     if spec.baseline is not None:
         compared = spec.method.compared and material.facts.labelled
-        runs = spec.baseline.seeds * (2 if compared else 1)
-    train = TRAIN_FACTOR * spec.student.network.flops * rows * epochs * runs
+        trained = spec.baseline.seeds * (trained + (epochs if compared else 0))
+    train = TRAIN_FACTOR * spec.student.network.flops * rows * trained
     views = epochs if spec.training.augment else 1
     teaching = sum(network.flops for network in material.networks) * rows * views
     seconds, basis = None, "no worker has been seen lately, so no rate is known"

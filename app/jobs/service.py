@@ -60,11 +60,12 @@ def _not_begun(spec: JobSpec, material: Material) -> dict[str, Any]:
     epochs = spec.training.epochs
     return {
         "stage": 0,
-        "stages": 1,
+        "stages": len(spec.stage_epochs),
         "epoch": 0,
         "epochs": epochs,
         "step": 0,
-        "steps": epochs * -(-material.transfer_rows(spec) // spec.training.batch_size),
+        "steps": sum(spec.stage_epochs)
+        * -(-material.transfer_rows(spec) // spec.training.batch_size),
         "fraction": 0.0,
         "samples_per_s": None,
         "eta_s": None,

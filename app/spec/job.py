@@ -98,3 +98,13 @@ class JobSpec(Spec):
         if len(set(self.teachers)) != len(self.teachers):
             raise ValueError("teachers names one twice")
         return self
+
+    @model_validator(mode="after")
+    def _epochs_for_every_stage(self) -> Self:
+        self.stage_epochs  # noqa: B018  (raises)
+        return self
+
+    @property
+    def stage_epochs(self) -> tuple[int, ...]:
+        """Epochs of each stage that makes one student."""
+        return self.method.stage_epochs(self.training.epochs)

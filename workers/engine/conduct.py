@@ -20,7 +20,7 @@ from workers.engine.bench import Bench
 from workers.engine.cache import content_key
 from workers.engine.reporter import Reporter, Stopped, file_facts
 from workers.engine.stages import Plan, Stage
-from workers.methods import plan, stages
+from workers.methods import plan
 from workers.networks.preprocess import Preprocessed
 
 ENGINE_VERSION = 2
@@ -40,8 +40,9 @@ class Trained:
 class Conductor:
     """Runs the stages of a job one after another; a resumed job skips those that are delivered."""
 
-    def __init__(self, file: JobFile, run: loop.Run, bench: Bench) -> None:
-        self.file, self.run, self.bench = file, run, bench
+    def __init__(self, file: JobFile, run: loop.Run, bench: Bench, epochs: Sequence[int]) -> None:
+        """`epochs` of every stage of the job, in order."""
+        self.file, self.run, self.bench, self.epochs = file, run, bench, epochs
         self.number = 0
         self.offset = 0
         self.delivered = {entry.stage: entry.file for entry in file.deliverables}
@@ -105,14 +106,15 @@ class Conductor:
         return stage.deliver(stage.trainee)
 
     def total_steps(self, stage: Stage) -> int:
-        """Steps of the whole job, taking the stages to come to be as long as this one."""
-        return self.offset + stage.steps * (self.run.stages - self.number)
+        """Steps of the whole job, taking epochs to come to be as long as this stage's."""
+        per_epoch = stage.steps // stage.training.epochs
+        return self.offset + stage.steps + per_epoch * sum(self.epochs[self.number + 1 :])
 
     def skip(self, steps: int, epochs: int) -> None:
         """Counts a stage whose result was known already."""
         self.number += 1
         self.offset += steps
-        total = self.offset + steps * (self.run.stages - self.number)
+        total = self.offset + steps // epochs * sum(self.epochs[self.number :])
         self.run.reporter.send(
             "progress",
             stage=self.number,
@@ -132,10 +134,10 @@ class Conductor:
         self.run.reporter.send("deliverable", name=path.name, stage=self.number, **file_facts(path))
 
 
-def count_stages(job: JobSpec, *, baseline: bool) -> int:
-    """How many stages a job has: progress needs it."""
+def planned_epochs(job: JobSpec, *, baseline: bool) -> tuple[int, ...]:
+    """Epochs of every stage of a job, students' before baselines': progress needs it."""
     seeds = job.baseline.seeds if job.baseline else 1
-    return seeds * (stages(job.method) + baseline)
+    return seeds * job.stage_epochs + seeds * baseline * (job.training.epochs,)
 
 
 def wants_baseline(job: JobSpec, *, labelled: bool) -> tuple[bool, str | None]:
@@ -265,4 +267,4 @@ def _load_deliverable(trainee: nn.Module, path: Path) -> loop.Outcome:
         return loop.Outcome(**json.loads(file.metadata()["outcome"]))
 
 
-__all__ = ["Conductor", "Stopped", "Trained", "count_stages", "wants_baseline"]
+__all__ = ["Conductor", "Stopped", "Trained", "planned_epochs", "wants_baseline"]

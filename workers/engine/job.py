@@ -18,7 +18,7 @@ from workers.disk import disk_full
 from workers.engine import loop
 from workers.engine.bench import Bench, Data, load_teacher
 from workers.engine.cache import Cache
-from workers.engine.conduct import Conductor, Stopped, Trained, count_stages, wants_baseline
+from workers.engine.conduct import Conductor, Stopped, Trained, planned_epochs, wants_baseline
 from workers.engine.device import Arithmetic, pick_device, resolve
 from workers.engine.evaluate import predict
 from workers.engine.losses import log_soften, log_soften_ensemble
@@ -78,6 +78,7 @@ def run_job(
     for teacher in teachers:
         bench.freeze(bench.place(teacher.network))
     with_baseline, why_not = wants_baseline(job, labelled=facts.labelled)
+    epochs = planned_epochs(job, baseline=with_baseline)
     run = loop.Run(
         seed=job.training.seed,
         arithmetic=arithmetic,
@@ -85,9 +86,9 @@ def run_job(
         out=out,
         spec_sha256=hashlib.sha256(job.model_dump_json().encode()).hexdigest(),
         checkpoint_every_s=file.checkpoint_every_s,
-        stages=count_stages(job, baseline=with_baseline),
+        stages=len(epochs),
     )
-    conductor = Conductor(file, run, bench)
+    conductor = Conductor(file, run, bench, epochs)
     publisher = Publisher(out, reporter)
     judge = Judge(bench, data)
 

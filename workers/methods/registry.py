@@ -9,11 +9,8 @@ from workers.engine.stages import Plan
 
 @singledispatch
 def plan(method: Method, bench: Bench) -> Plan:  # noqa: ARG001
-    """The stages that make one student. Each method's file registers its own."""
+    """The stages that make one student, as many as `method.stage_epochs` tells the epochs of.
+
+    Each method's file registers its own.
+    """
     raise TypeError(f"no plan is registered for {type(method).__name__}")
-
-
-@singledispatch
-def stages(method: Method) -> int:  # noqa: ARG001
-    """How many stages the plan has; methods with more than one register their number."""
-    return 1

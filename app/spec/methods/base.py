@@ -25,6 +25,18 @@ class Method(Spec):
         """Whether every transfer example must carry a label."""
         return True
 
+    @property
+    def whole_after_epochs(self) -> float:
+        """Epochs of a stage after which every term of its loss has its full weight."""
+        return 0.0
+
+    def stage_epochs(self, epochs: int) -> tuple[int, ...]:
+        """Epochs of each of the plan's stages, in order, in a job of `epochs` epochs.
+
+        Raises ValueError when that is too few for them.
+        """
+        return (epochs,)
+
     def flaws(self, student: Network, teachers: Sequence[Network]) -> Iterator[Flaw]:  # noqa: ARG002
         """What this method cannot do with these networks, as far as shapes tell."""
         yield from ()
