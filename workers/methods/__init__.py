@@ -1,18 +1,6 @@
 """The methods, a paper a file: each turns its parameters into a plan of stages."""
 
-from workers.methods import (
-    dist,
-    dkd,
-    ensemblenet,
-    ffl,
-    kd,
-    logits,
-    nkd,
-    one,
-    policy,
-    supervised,
-    wttm,
-)
+from workers.methods import kd, logits, supervised
 from workers.methods.registry import plan
 
 __all__ = ["kd", "logits", "plan", "supervised"]
