@@ -8,6 +8,7 @@ from app.jobs import repository
 from app.jobs.checks import Material
 from app.jobs.schemas import Warned
 from app.spec.job import JobSpec
+from app.spec.methods import KD, Logits
 
 
 def advise(session: Session, spec: JobSpec, material: Material) -> list[Warned]:
@@ -39,7 +40,7 @@ def _about_teachers(session: Session, spec: JobSpec, material: Material) -> Iter
             code="recorded_outputs_unused",
             detail="The dataset brings a teacher's outputs, but those named here are heard alone.",
         )
-    if material.teachers and getattr(spec.method, "alpha", None) == 0:
+    if material.teachers and isinstance(spec.method, KD | Logits) and spec.method.alpha == 0:
         yield Warned(
             pointer="/method/alpha",
             code="teacher_unused",
@@ -60,6 +61,13 @@ def _about_training(spec: JobSpec, material: Material) -> Iterator[Warned]:
             pointer="/training/schedule/milestones",
             code="milestone_never_reached",
             detail=f"Training ends after {training.epochs} epochs.",
+        )
+    if spec.method.whole_after_epochs >= training.epochs:
+        yield Warned(
+            pointer="/method",
+            code="teaching_never_whole",
+            detail=f"Of {training.epochs} epochs, {spec.method.name} with these settings takes "
+            f"{spec.method.whole_after_epochs:g} until the teaching has its full weight.",
         )
     if not material.facts.rows.get("test"):
         yield Warned(

@@ -1,6 +1,15 @@
 """The methods, a paper a file: each turns its parameters into a plan of stages."""
 
-from workers.methods import kd, logits, supervised
+from workers.methods import (  # noqa: F401  (each registers its plan)
+    dist,
+    dkd,
+    kd,
+    logits,
+    nkd,
+    policy,
+    supervised,
+    wttm,
+)
 from workers.methods.registry import plan
 
-__all__ = ["kd", "logits", "plan", "supervised"]
+__all__ = ["plan"]

@@ -10,11 +10,27 @@ from pydantic import Field
 
 from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
+from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
 
-MethodSpec = Annotated[Supervised | KD | Logits, Field(discriminator="name")]
+MethodSpec = Annotated[
+    Supervised | KD | Logits | DKD | DIST | NKD | WTTM | Policy,
+    Field(discriminator="name"),
+]
 
 METHODS: dict[str, type[Method]] = {
     member.model_fields["name"].default: member for member in get_args(get_args(MethodSpec)[0])
 }
 
-__all__ = ["KD", "METHODS", "Logits", "Method", "MethodSpec", "Supervised"]
+__all__ = [
+    "DIST",
+    "DKD",
+    "KD",
+    "METHODS",
+    "NKD",
+    "WTTM",
+    "Logits",
+    "Method",
+    "MethodSpec",
+    "Policy",
+    "Supervised",
+]
