@@ -88,7 +88,10 @@ class Host:
                 waiting=self._waiting,
                 home=settings.home,
             )
-            self._tickers.append(Ticker("sweep", settings.lease_s / 4, sweeper.sweep))
+            # Apart, so that no silent attempt waits for a broker that hangs.
+            every_s = settings.lease_s / 4
+            self._tickers.append(Ticker("recovery", every_s, sweeper.recover))
+            self._tickers.append(Ticker("ringing", every_s, sweeper.ring))
         janitor = Janitor(
             database=self._database,
             storage=storage,

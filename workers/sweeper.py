@@ -44,16 +44,24 @@ class Sweeper:
         self._home = home
 
     def sweep(self) -> None:
+        self.recover()  # first, so that those are rung for
+        self.ring()
+
+    def recover(self) -> None:
+        """Ends attempts that went silent: a matter of the database alone."""
         with elected(self._database, self._home, "sweeper") as chosen:
             if chosen:
-                recovered = self._recover()  # first, so that those are rung for
-                self._count(rung=self._ring(), recovered=recovered)
+                silent = self._ledger.recover()
+                for job_id in silent:
+                    log.warning("%s: recovered from an attempt that went silent", job_id)
+                self._count("sweeps")
+                self._count("recovered", len(silent))
 
-    def _recover(self) -> int:
-        silent = self._ledger.recover()
-        for job_id in silent:
-            log.warning("%s: recovered from an attempt that went silent", job_id)
-        return len(silent)
+    def ring(self) -> None:
+        """Rings for what is queued. Where the broker hangs, this takes many seconds."""
+        with elected(self._database, self._home, "ringer") as chosen:
+            if chosen:
+                self._count("rung", self._ring())
 
     def _ring(self) -> int:
         rung = 0
@@ -71,11 +79,8 @@ class Sweeper:
                 rung += 1
         return rung
 
-    def _count(self, *, rung: int, recovered: int) -> None:
+    def _count(self, what: str, by: int = 1) -> None:
         """For the service's metrics, where the last sweep's age tells whether anybody sweeps."""
-        with self._database.transaction() as session:
-            tallies.count(session, "sweeps")
-            if rung:
-                tallies.count(session, "rung", rung)
-            if recovered:
-                tallies.count(session, "recovered", recovered)
+        if by:
+            with self._database.transaction() as session:
+                tallies.count(session, what, by)

@@ -92,6 +92,8 @@ def torment(
     audit.of_jobs(verdict, it, client, work)
     audit.of_keys(verdict, it, work)
     found_again = recoveries(it.database, injector.blows)
+    for slow in found_again.slow:
+        print(f"  slow: {slow}")
     code = it.stop()
     audit.of_processes(verdict, it, code)
     audit.of_logs(verdict, it)
@@ -118,6 +120,7 @@ def torment(
         ),
         ("fault to held again, p50 / p99 / max", quantiles(found_again.claimed)),
         ("attempts that a fault ended", len(found_again.queued)),
+        ("- later than a lease and a sweep", len(found_again.slow)),
     ]
     return rows, verdict
 

@@ -11,6 +11,7 @@ from app.db import Database
 from app.states import State
 from app.tables import JobEvent
 from benchmarks.chaos.injector import Blow
+from benchmarks.chaos.service import LEASE_S, SWEEP_S
 
 Rows = list[tuple[str, object]]
 
@@ -23,6 +24,8 @@ class Recoveries:
     """... was queued again."""
     claimed: list[float]
     """... was held by a new attempt."""
+    slow: list[str]
+    """Those that took longer than a lease and a sweep to be queued, and their faults."""
 
 
 def recoveries(database: Database, blows: Sequence[Blow]) -> Recoveries:
@@ -40,16 +43,20 @@ def recoveries(database: Database, blows: Sequence[Blow]) -> Recoveries:
             queued[job, attempt] = at.timestamp()
         elif state == State.RUNNING:
             claimed[job, attempt] = at.timestamp()
-    found = Recoveries([], [])
+    found = Recoveries([], [], [])
     # Of several faults that an attempt saw, the last one before its end is taken to be the cause.
-    causes: dict[tuple[str, int], float] = {}
+    causes: dict[tuple[str, int], Blow] = {}
     for blow in blows:
         for job, (attempt, _) in blow.held.items():
             end = queued.get((job, attempt))
             if end is not None and blow.began.timestamp() <= end:
-                causes[job, attempt] = blow.began.timestamp()
-    for (job, attempt), began in causes.items():
+                causes[job, attempt] = blow
+    for (job, attempt), blow in causes.items():
+        began = blow.began.timestamp()
         found.queued.append(queued[job, attempt] - began)
+        if found.queued[-1] > LEASE_S + SWEEP_S:
+            worker = blow.held[job][1]
+            found.slow.append(f"{found.queued[-1]:.1f} s after {blow.name}: {job} of {worker}")
         if (job, attempt + 1) in claimed:
             found.claimed.append(claimed[job, attempt + 1] - began)
     return found

@@ -107,16 +107,23 @@ def test_a_resource_that_is_checked_for_too_long_is_rung_for(sweeper, database, 
     assert bell.rung == [(identity, "light")]
 
 
-def test_one_sweeps_at_a_time(sweeper, database, bell):
-    set_job(database, add_job(database), created_at=now_plus(-10))
-    with elected(database, sweeper._home, "sweeper") as chosen:
+@pytest.mark.parametrize("office", ["sweeper", "ringer"])
+def test_one_sweeps_at_a_time(sweeper, database, bell, office):
+    silent, queued = add_job(database), add_job(database)
+    assert sweeper._ledger.claim(silent, "w")
+    expire(database, silent)
+    for job_id in (silent, queued):
+        set_job(database, job_id, created_at=now_plus(-10))
+    with elected(database, sweeper._home, office) as chosen:
         assert chosen
         thread = threading.Thread(target=sweeper.sweep)
         thread.start()
         thread.join(5)
-    assert bell.rung == []
+    assert job(database, silent).state == ("running" if office == "sweeper" else "queued")
+    assert len(bell.rung) == (1 if office == "sweeper" else 0)
     sweeper.sweep()
-    assert len(bell.rung) == 1
+    assert job(database, silent).state == "queued"
+    assert {job_id for job_id, _ in bell.rung} == {silent, queued}
 
 
 def test_workers_sign_in_and_off(database):
@@ -168,3 +175,25 @@ def test_a_watchdog_barks_once_when_it_is_not_fed():
     fed.stop()
     time.sleep(0.2)
     assert barks == [1]
+
+
+def test_recovery_waits_for_no_broker_that_hangs(sweeper, database, monkeypatch):
+    hangs, asked = threading.Event(), threading.Event()
+
+    def waiting(queue: str) -> int:
+        asked.set()
+        assert hangs.wait(20)
+        return 0
+
+    monkeypatch.setattr(sweeper, "_waiting", waiting)
+    job_id = add_job(database)
+    assert sweeper._ledger.claim(job_id, "w")
+    expire(database, job_id)
+    ringing = threading.Thread(target=sweeper.ring)
+    ringing.start()
+    assert asked.wait(10)
+    sweeper.recover()
+    assert job(database, job_id).state == "queued"
+    hangs.set()
+    ringing.join(20)
+    assert not ringing.is_alive()
