@@ -52,6 +52,16 @@ VARIANTS = {
     "bf16": {"training": {"precision": "bf16"}},
     "fp16": {"training": {"precision": "fp16"}},
     "three seeds": {"baseline": {"seeds": 3}, "epochs": 1},
+    "dkd": {"method": {"name": "dkd", "warmup_epochs": 2}},
+    **{name: {"method": {"name": name}} for name in ("dist", "nkd", "wttm", "policy")},
+    **{
+        name: {
+            "method": {"name": name},
+            "teachers": [],
+            "student": {"family": "mlp", "inputs": 64, "hidden": [16, 12], "dropout": 0.1},
+        }
+        for name in ("one", "ffl", "ensemblenet")
+    },
 }
 
 

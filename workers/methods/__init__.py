@@ -3,9 +3,12 @@
 from workers.methods import (  # noqa: F401  (each registers its plan)
     dist,
     dkd,
+    ensemblenet,
+    ffl,
     kd,
     logits,
     nkd,
+    one,
     policy,
     supervised,
     wttm,

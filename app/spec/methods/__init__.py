@@ -11,9 +11,10 @@ from pydantic import Field
 from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
+from app.spec.methods.structure import FFL, ONE, EnsembleNet
 
 MethodSpec = Annotated[
-    Supervised | KD | Logits | DKD | DIST | NKD | WTTM | Policy,
+    Supervised | KD | Logits | DKD | DIST | NKD | WTTM | Policy | ONE | FFL | EnsembleNet,
     Field(discriminator="name"),
 ]
 
@@ -24,10 +25,13 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "DIST",
     "DKD",
+    "FFL",
     "KD",
     "METHODS",
     "NKD",
+    "ONE",
     "WTTM",
+    "EnsembleNet",
     "Logits",
     "Method",
     "MethodSpec",

@@ -1,0 +1,89 @@
+"""Methods that shape networks: branches that teach each other, growth, specialists."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from app.spec.methods.base import Flaw, Method
+from app.spec.network import Network
+
+PAPER_RAMP = 80 / 300
+"""The share of their 300 epochs over which ONE and FFL let their distillation terms grow."""
+
+
+class Branches(Method):
+    """Several copies of a network's last block and classifier over one shared trunk."""
+
+    teachers: ClassVar[tuple[int, int | None]] = (0, 0)
+
+    def flaws(self, student: Network, teachers: Sequence[Network]) -> Iterator[Flaw]:
+        yield from super().flaws(student, teachers)
+        if not student.trunk:
+            detail = (
+                f"{self.title} shares all blocks but the last one, and this {student.family} has "
+                "nothing below its last block. Give it another hidden layer or stage."
+            )
+            yield "/student/network", "no_trunk", detail
+
+
+class ONE(Branches):
+    """On-the-fly native ensemble (Lan, Zhu and Gong 2018, arXiv 1806.04606). Needs no teacher.
+
+    m branches share a trunk; a gate g = softmax(ReLU(BN(FC(pooled trunk)))) weighs their logits
+    into z_e = sum over i of g_i z_i. loss = sum CE(z_i, y) + CE(z_e, y) + r T^2 sum
+    KL(softmax(z_e / T) || softmax(z_i / T)), where z_e is held fixed in the last term and r rises
+    as exp(-5 (1 - e / R)^2) over the first R epochs. The student is the first branch.
+    """
+
+    title: ClassVar[str] = "On-the-fly native ensemble"
+    paper: ClassVar[str | None] = "arXiv:1806.04606"
+
+    name: Literal["one"] = "one"
+    branches: int = Field(default=3, ge=2, le=8)
+    """m, counting the student's own."""
+    temperature: float = Field(default=3.0, gt=0, le=1000)
+    """T."""
+    ramp_epochs: float | None = Field(default=None, ge=0, le=10_000)
+    """R; null is the paper's 80 of 300 epochs in proportion to this job's."""
+
+
+class FFL(Branches):
+    """Feature fusion learning (Kim, Hyun, Chung and Kwak 2019, arXiv 1904.09058). No teacher.
+
+    Branches share a trunk; a fusion module reads their feature maps (concatenation, depthwise 3 x 3
+    and 1 x 1 convolutions with BN and ReLU, pooling, a linear layer) and makes z_f. loss = sum
+    CE(z_i, y) + CE(z_f, y) + r T^2 [sum KL(softmax(z_f / T) || softmax(z_i / T)) + KL(softmax(z_e /
+    T) || softmax(z_f / T))], where z_e is the mean of the z_i, every first argument is held fixed
+    and r rises as exp(-5 (1 - e / R)^2) over the first R epochs. The student is the first branch.
+    """
+
+    title: ClassVar[str] = "Feature fusion learning"
+    paper: ClassVar[str | None] = "arXiv:1904.09058"
+
+    name: Literal["ffl"] = "ffl"
+    branches: int = Field(default=2, ge=2, le=8)
+    """Sub-networks, counting the student's own."""
+    temperature: float = Field(default=3.0, gt=0, le=1000)
+    """T."""
+    ramp_epochs: float | None = Field(default=None, ge=0, le=10_000)
+    """R; null is the paper's 80 of 300 epochs in proportion to this job's."""
+
+
+class EnsembleNet(Branches):
+    """Multi-headed networks with co-distillation (Li, Ng and Natsev 2019, arXiv 1905.09979).
+
+    loss = CE(z_e, y) + mean CE(z_i, y) + w mean KL(softmax(z_e) || softmax(z_i)), where z_e is the
+    mean of the heads' logits, held fixed in the last term. This formula is a reading of the paper's
+    text, which we could not compare with its authors' code. Needs no teacher. The student is the
+    first head; the paper keeps them all.
+    """
+
+    title: ClassVar[str] = "EnsembleNet"
+    paper: ClassVar[str | None] = "arXiv:1905.09979"
+
+    name: Literal["ensemblenet"] = "ensemblenet"
+    heads: int = Field(default=3, ge=2, le=8)
+    """Copies of the last block and classifier, counting the student's own."""
+    weight: float = Field(default=1.0, ge=0, le=1000)
+    """w, of the co-distillation term."""
