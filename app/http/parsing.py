@@ -4,12 +4,14 @@ Python's parser takes NaN, lone surrogates and a recursion that ends the process
 no NUL. All of that is refused here, before any schema sees it.
 """
 
+import json
 import math
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from email.message import Message
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 from starlette.routing import Match
@@ -46,9 +48,12 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes_json = self.body_field is not None
+        known = frozenset(_query_parameters(self.dependant))
 
         async def strict(request: Request) -> Response:
             request = StrictRequest(request.scope, request.receive)
+            if unknown := [name for name in request.query_params if name not in known]:
+                raise _unknown_parameters(unknown, known)
             # Here, not where FastAPI would call it: that turns every error into one plain 400.
             if takes_json and await request.body():
                 _must_be_json(request.headers.get("content-type", ""))
@@ -88,6 +93,7 @@ def parse_json(data: bytes) -> Any:
         raise BadRequest("malformed_json", f"The body is not JSON: {reason}.") from None
     for pointer, code, detail in _flaws(value, ""):
         raise _unacceptable(pointer, code, detail)
+    _refuse_duplicates(data)
     return value
 
 
@@ -106,6 +112,46 @@ def _flaws(value: Any, pointer: str) -> Iterator[tuple[str, str, str]]:
                 yield from _flaws(member, f"{pointer}/{index}")
 
 
+class _Twice(dict[str, Any]):
+    """An object in which a key stands twice."""
+
+    key: str
+
+
+def _refuse_duplicates(data: bytes) -> None:
+    """Two parsers may take two different values of the same key. The fast parser keeps the last and
+    says nothing, so this one looks again."""
+    twice: list[_Twice] = []
+
+    def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) == len(pairs):
+            return found
+        twice.append(_Twice(found))
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                twice[-1].key = name
+                break
+            seen.add(name)
+        return twice[-1]
+
+    # Numbers are left as they are spelled: some are too long for Python's own.
+    value = json.loads(data.decode(), object_pairs_hook=kept, parse_int=str)
+    if twice:
+        pointer, key = next(_duplicates(value, ""), ("", twice[0].key))
+        detail = f"The key {key[:100]!r} stands twice in one object."
+        raise _unacceptable(f"{pointer}/{escape_pointer(key)}", "duplicate_key", detail)
+
+
+def _duplicates(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, _Twice):
+        yield pointer, value.key
+    members = value.items() if isinstance(value, dict) else ()
+    for step, member in enumerate(value) if isinstance(value, list) else members:
+        yield from _duplicates(member, f"{pointer}/{escape_pointer(str(step))}")
+
+
 def escape_pointer(key: str) -> str:
     """One step of a JSON pointer (RFC 6901)."""
     return key.replace("~", "~0").replace("/", "~1")
@@ -114,6 +160,29 @@ def escape_pointer(key: str) -> str:
 def _unacceptable(pointer: str, code: str, detail: str) -> Unprocessable:
     errors = [{"pointer": pointer, "code": code, "detail": detail}]
     return Unprocessable(code, detail, errors=errors)
+
+
+def _query_parameters(dependant: Dependant) -> Iterator[str]:
+    """The names that an endpoint and all that it depends on take from the query."""
+    for field in dependant.query_params:
+        yield field.alias
+    for other in dependant.dependencies:
+        yield from _query_parameters(other)
+
+
+def _unknown_parameters(unknown: Sequence[str], known: Collection[str]) -> Unprocessable:
+    """A misspelt filter must not look like one that matched everything."""
+    names = ", ".join(sorted(known))
+    hint = f"There are: {names}." if names else "There are none here."
+    errors = [
+        {
+            "pointer": f"/query/{escape_pointer(name[:100])}",
+            "code": "unknown_parameter",
+            "detail": f"There is no query parameter {name[:100]!a}. {hint}",
+        }
+        for name in unknown[:20]
+    ]
+    return Unprocessable("unknown_parameter", errors[0]["detail"], errors=errors)
 
 
 def _must_be_json(content_type: str) -> None:

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ class Service:
     home: Path
     process: subprocess.Popen[bytes]
     http: httpx.Client
+    ids: dict[str, str] = field(default_factory=dict)
+    """Of what a test file has put there for its tests."""
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         answer = self.http.post(path, json=body)
@@ -87,7 +89,11 @@ def service(
         yield from serve(home, database=url, broker=broker.connection_url)
 
 
-def serve(home: Path, *, database: str, broker: str) -> Iterator[Service]:
+def serve(
+    home: Path, *, database: str, broker: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Service]:
+    key = (environment or {}).get("STILLHOUSE_BOOTSTRAP_KEY")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     environment = {
         **os.environ,
         "STILLHOUSE_HOME": str(home),
@@ -96,6 +102,7 @@ def serve(home: Path, *, database: str, broker: str) -> Iterator[Service]:
         "STILLHOUSE_BROKER_URL": broker,
         "STILLHOUSE_CHECKPOINT_EVERY_S": "0.5",
         "STILLHOUSE_MAX_DATASET_BYTES": "200000000",
+        **(environment or {}),
     }
     process = subprocess.Popen([sys.executable, "-m", "app.serve"], env=environment)
     told = home / "serve.json"
@@ -104,7 +111,8 @@ def serve(home: Path, *, database: str, broker: str) -> Iterator[Service]:
         assert process.poll() is None, "the service did not start"
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    with httpx.Client(base_url=json.loads(told.read_text())["url"], timeout=30) as http:
+    url = json.loads(told.read_text())["url"]
+    with httpx.Client(base_url=url, headers=headers, timeout=30) as http:
         while not http.get("/readyz").is_success:
             assert time.monotonic() < deadline
             time.sleep(0.1)

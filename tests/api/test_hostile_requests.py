@@ -1,6 +1,7 @@
 """The rows of hostile inputs that concern requests themselves, each sent for real."""
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -11,9 +12,16 @@ import httpx
 import pytest
 
 from app.db import Database
+from app.main import create_app
 from app.settings import MIB, Settings
 from app.tables import Dataset, Job, Teacher
 from tests.api.helpers import JSON, Rows, assert_problem, job_body, serve
+
+OPERATIONS = [
+    f"{method.upper()} {path}"
+    for path, operations in create_app(Settings()).openapi()["paths"].items()
+    for method in operations
+]
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +62,40 @@ def test_row_21_values_that_are_none(
 def test_row_21_in_a_key(api: httpx.Client) -> None:
     answer = api.post("/jobs", content=rb'{"a\u0000": 1}', headers=JSON)
     assert_problem(answer, 422, "nul_character")
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"name": "a", "name": "b"}', "/name"),
+        (b'{"name": "a", "name": "a"}', "/name"),
+        (rb'{"name": "a", "n\u0061me": "b"}', "/name"),
+        (b'{"a": [0, {"b/c": 1, "b/c": 1}]}', "/a/1/b~1c"),
+        (b'{"a": {"x": 1, "x": 2}, "a": 1}', "/a"),
+        (b"{" + b",".join(b'"k%d":1' % i for i in range(80_000)) + b',"k7":1}', "/k7"),
+    ],
+    ids=["other", "same", "escaped", "deep", "hidden", "many"],
+)
+def test_a_key_that_stands_twice(api: httpx.Client, body: bytes, pointer: str) -> None:
+    """Whoever read the first of the two would see another request."""
+    answer = api.post("/jobs", content=body, headers=JSON)
+    assert_problem(answer, 422, "duplicate_key", pointer)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_query_parameters_that_are_none(api: httpx.Client, operation: str) -> None:
+    """A misspelt filter must not look like one that matched everything."""
+    method, path = operation.split()
+    path = re.sub(r"{\w+}", "job_1", path)
+    answer = api.request(method, f"{path}?nonsense=1&limit/x=2")
+    body = assert_problem(answer, 422, "unknown_parameter", "/query/nonsense")
+    assert "/query/limit~1x" in [error["pointer"] for error in body["errors"]]
+
+
+def test_the_known_parameters_are_named(api: httpx.Client) -> None:
+    body = assert_problem(api.get("/jobs?stat=running"), 422, "unknown_parameter")
+    assert "state" in body["detail"]
+    assert api.get("/jobs?state=running&label=a:b&limit=3").status_code == 200
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])

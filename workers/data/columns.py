@@ -40,7 +40,8 @@ def features(
         for name, values in zip(names, table, strict=True):
             if values.ndim != 1:
                 _refuse_type(name, "lists, but several feature columns must each hold one number")
-        return np.stack([values.astype(np.float32) for values in table], axis=1)
+        with np.errstate(over="ignore"):  # infinite then, and refused as such
+            return np.stack([values.astype(np.float32) for values in table], axis=1)
     name, column = names[0], columns[0]
     if pa.types.is_struct(column.type):
         fields = {field.name for field in column.type}
