@@ -8,6 +8,10 @@ from app.spec.methods import METHODS
 
 # What the logged loss is made of: weights of the logged terms, as a function of epochs done.
 LOSSES = {
+    "kd, standardised": (
+        {"name": "kd", "standardise": True, "temperature": 2, "soft_weight": 9, "hard_weight": 0.1},
+        lambda epoch: {"soft_loss": 9 * 4, "hard_loss": 0.1},
+    ),
     "dkd": (
         {"name": "dkd", "temperature": 3, "alpha": 2, "beta": 5, "warmup_epochs": 2},
         lambda epoch: {

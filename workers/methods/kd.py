@@ -1,8 +1,11 @@
 """Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network", 1503.02531."""
 
+from torch import Tensor
+
 from app.spec.methods import KD
 from app.spec.schedules import value_at
 from workers.engine.bench import Bench
+from workers.engine.logit_losses import standardise
 from workers.engine.losses import hard_loss, kl_divergence, log_soften, log_soften_ensemble
 from workers.engine.stages import Batch, Clock, Plan, Terms
 from workers.methods.observe import accuracy
@@ -16,13 +19,16 @@ def kd(method: KD, bench: Bench) -> Plan:
     transfer = bench.transfer()
     targets = bench.soft_targets(transfer)
 
+    def scaled(logits: Tensor) -> Tensor:
+        return standardise(logits) if method.standardise else logits
+
     def objective(batch: Batch, clock: Clock) -> Terms:
         temperature = value_at(method.temperature, clock.epoch, clock.epochs)
         soft_weight, hard_weight = weights(method, clock)
-        log_p = log_soften_ensemble(targets(batch), temperature)
+        log_p = log_soften_ensemble([scaled(z_t) for z_t in targets(batch)], temperature)
 
         logits = student(batch.inputs)
-        soft = kl_divergence(log_p, log_soften(logits, temperature))
+        soft = kl_divergence(log_p, log_soften(scaled(logits), temperature))
         loss = soft_weight * temperature**2 * soft
         terms = {"soft_loss": soft, "agreement": accuracy(logits, log_p.argmax(dim=1))}
         if batch.labels is not None:

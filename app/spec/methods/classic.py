@@ -41,6 +41,10 @@ class KD(Method):
     alpha: Fraction = 0.9
     """Weight of the SOFT term (some libraries mean the hard one): w_s = alpha, w_h = 1 - alpha.
     With 1 no labels are needed. A number or a ramp."""
+    standardise: bool = False
+    """Logits become (z - mean) / std of each example, teachers' and student's, before T (Sun et al.
+    2024, arXiv 2403.01427): the student need not reach its teacher's confidence. The paper's
+    settings: T 2 (3 for vgg), soft_weight 9, hard_weight 0.1."""
     soft_weight: float | None = Field(default=None, ge=0, le=1000)
     """w_s when it should not come from alpha; given together with hard_weight."""
     hard_weight: float | None = Field(default=None, ge=0, le=1000)

@@ -1,0 +1,106 @@
+"""Every method through the real service: POST /jobs, the report, the student's bytes."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.numpy import load
+
+from app.spec.methods import METHODS
+from tests.acceptance.conftest import Service, mlp, serve
+
+pytestmark = pytest.mark.slow
+
+
+def convnet(*channels: int) -> dict[str, Any]:
+    return {"family": "convnet", "inputs": [1, 8, 8], "channels": channels, "hidden": [32]}
+
+
+# method -> (its JSON, the student's network, training beside the usual). One entry a method.
+TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "supervised": ({}, mlp(16), {}),
+    "kd": ({"standardise": True, "soft_weight": 9, "hard_weight": 0.1}, mlp(16), {}),
+    "logits": ({}, mlp(16), {}),
+    "dkd": ({"beta": 2, "warmup_epochs": 4}, mlp(16), {}),
+    "dist": ({}, mlp(16), {}),
+    "nkd": ({}, mlp(16), {}),
+    "wttm": ({"temperature": 2}, mlp(16), {}),
+    "policy": ({"temperature": 0.5}, mlp(16), {}),
+    "one": ({"branches": 2}, mlp(32, 16), {}),
+    "ffl": ({"temperature": 2}, mlp(32, 16), {}),
+    "ensemblenet": ({"heads": 2}, mlp(32, 16), {}),
+}
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    home: Path = tmp_path_factory.mktemp("home")
+    yield from serve(home, database="", broker="")
+
+
+@pytest.fixture(scope="module")
+def digits(service: Service) -> str:
+    source = {"kind": "builtin", "name": "digits"}
+    dataset = service.post("/datasets", {"name": "digits", "source": source})
+    assert service.checked(f"/datasets/{dataset['id']}")["state"] == "ready"
+    return str(dataset["id"])
+
+
+@pytest.fixture(scope="module")
+def teacher(service: Service, digits: str) -> dict[str, str]:
+    """Teachers that the service has trained, by the family of their network."""
+    made = {}
+    for network in (mlp(64), convnet(8, 16)):
+        job = service.post(
+            "/jobs",
+            {
+                "dataset": digits,
+                "student": {"network": network},
+                "method": {"name": "supervised"},
+                "training": {"epochs": 15, "optimizer": {"name": "adam"}},
+            },
+        )
+        assert service.ended(job["id"])["state"] == "succeeded"
+        row = service.post("/teachers", {"name": network["family"], "job": job["id"]})
+        assert service.checked(f"/teachers/{row['id']}")["state"] == "ready"
+        made[network["family"]] = str(row["id"])
+    return made
+
+
+def test_the_table_has_every_method() -> None:
+    assert set(TABLE) == set(METHODS)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_a_method_through_the_service(service, digits, teacher, name) -> None:
+    method, network, training = TABLE[name]
+    most = METHODS[name].teachers[1]
+    chosen = [teacher[network["family"]]] if most != 0 else []
+    body = {
+        "teachers": chosen,
+        "dataset": digits,
+        "student": {"network": network},
+        "method": {"name": name, **method},
+        "training": {"epochs": 8, "optimizer": {"name": "adam", "lr": 0.003}, **training},
+    }
+    checked = service.http.post("/jobs?validate_only=true", json=body)
+    assert checked.status_code == 200, checked.text
+    job = service.post("/jobs", body)["id"]
+    ended = service.ended(job)
+    assert ended["state"] == "succeeded", ended["error"]
+    assert ended["progress"]["fraction"] == 1
+    assert ended["progress"]["stage"] == ended["progress"]["stages"]
+
+    report = service.get(f"/jobs/{job}/report")
+    compared = METHODS[name].compared
+    assert (report["verdict"] != "no baseline") is compared
+    assert report["student"]["accuracy"] > 0.5
+    keys = {one["key"] for one in service.get(f"/jobs/{job}/metrics")["series"]}
+    assert {"train/loss", "train/lr", "validation/accuracy"} <= keys
+    assert ("baseline/0/train/loss" in keys) is compared
+
+    student = service.http.get(f"/jobs/{job}/student")
+    assert student.headers["etag"] == f'"{hashlib.sha256(student.content).hexdigest()}"'
+    assert load(student.content)
