@@ -101,6 +101,28 @@ def test_three_seeds_speak_of_the_method() -> None:
     assert verdict(difference(scattered), scattered)[0] == "not distinguishable"
 
 
+def test_equal_seeds_do_not_make_two_lucky_examples_a_proof() -> None:
+    """Each seed gains the same two of forty examples: seeds say p = 0, examples say why not."""
+    pairs = [pair(2, 0, n=40, seed=seed) for seed in range(3)]
+    change = difference(pairs)
+    assert change["p_seeds"] < 1e-6
+    assert change["p"] == change["p_examples"] > 0.05
+    assert change["interval"][0] < 0
+    assert verdict(change, pairs)[0] == "not distinguishable"
+
+
+def test_chance_alone_rarely_helps_or_hurts() -> None:
+    """Students and baselines of equal skill, with examples that all find hard."""
+    draw = np.random.default_rng(0)
+    words = []
+    for _ in range(200):
+        skill = draw.beta(4, 1, 300)
+        right = draw.random((6, 300)) < skill
+        pairs = [Pair(k, answers(right[k]), answers(right[3 + k])) for k in range(3)]
+        words.append(verdict(difference(pairs), pairs)[0])
+    assert words.count("not distinguishable") >= 188
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 2**31), st.integers(5, 60), st.integers(3, 6), st.floats(-4, 4), st.booleans()

@@ -11,6 +11,7 @@ Z = 1.959963984540054
 BINS = 15
 
 Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -47,7 +48,7 @@ def mcnemar_p(right_a: Bools, right_b: Bools) -> float:
     return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
-def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float], float]:
+def mean_interval(values: Sequence[float] | Floats) -> tuple[float, tuple[float, float], float]:
     """Mean, Student's t interval, and the p-value of a zero mean, from two values or more."""
     sample = np.asarray(values, dtype=float)
     mean, error = float(sample.mean()), float(sample.std(ddof=1) / math.sqrt(len(sample)))
@@ -58,7 +59,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float], 
     return mean, (mean - half, mean + half), p
 
 
-def calibration_error(confidence: NDArray[np.float64], right: Bools) -> float:
+def calibration_error(confidence: Floats, right: Bools) -> float:
     """Expected calibration error in 15 equal bins (Guo et al. 2017, equation 3)."""
     bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
     weights = np.bincount(bins, minlength=BINS)
