@@ -29,7 +29,9 @@ class Settings(BaseSettings):
     )
 
     host: str = "127.0.0.1"
+    """Where the API listens. Beyond loopback it asks for keys."""
     port: int = Field(default=8000, ge=0, le=65_535)
+    """0 takes a free one."""
     home: Path = Path(".stillhouse")
     """The data directory: embedded database, artifacts, caches, runs."""
     database_url: str | None = None
@@ -70,6 +72,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     """Attempts without checkpoint progress before a job fails."""
     checkpoint_every_s: float = Field(default=60.0, gt=0)
+    """Between two checkpoints of a training, at least; they take 1 % of its time at most."""
     cancel_grace_s: float = Field(default=30.0, gt=0)
     """From asking a trainer to stop to killing it."""
 
@@ -87,11 +90,12 @@ class Settings(BaseSettings):
     """With less room on its disk the API takes no upload, and a worker no job."""
 
     disk_full_pause_s: float = Field(default=60.0, ge=0)
-    """How long a worker leaves a job alone for which its disk had no room."""
+    """How long a worker leaves a job alone for which its disk had no room, or storage was away."""
 
     header_timeout_s: float = Field(default=10.0, gt=0)
     """How long a connection may take to send a request's headers."""
     body_window_s: float = Field(default=30.0, gt=0)
+    """Over how long `body_min_rate` is measured."""
     body_min_rate: int = Field(default=1024, ge=0)
     """Bytes per second, over each window, that a client must send of a body while it is waited for,
     and take of an answer; 0 waits without end."""
@@ -106,7 +110,9 @@ class Settings(BaseSettings):
     """How long fetching one uri may take."""
 
     max_json_bytes: int = Field(default=MIB, ge=1024)
+    """The largest JSON body."""
     max_file_bytes: int = Field(default=64 * 1024 * MIB, ge=1)
+    """The largest upload."""
     max_dataset_bytes: int = Field(default=16 * 1024 * MIB, ge=1)
     """Decoded size of a data set."""
     memory_budget_bytes: int | None = Field(default=None, ge=1)
@@ -119,6 +125,7 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(default=20 * 1024 * MIB, ge=0)
     """Soft targets and baselines kept for later jobs."""
     log_format: Literal["console", "json"] = "console"
+    """For a person, or for a collector of logs."""
 
     @field_validator("uri_allow", "uri_allow_networks", mode="before")
     @classmethod

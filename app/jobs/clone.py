@@ -1,6 +1,6 @@
 """Another job like one that is there, but for some fields."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
@@ -18,6 +18,9 @@ CLONE: dict[str, Any] = {
 }
 
 
+CheckpointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.=-]{0,199}$")]
+
+
 class CloneIn(Spec, json_schema_extra=example(CLONE)):
     """What is to be different."""
 
@@ -26,6 +29,10 @@ class CloneIn(Spec, json_schema_extra=example(CLONE)):
     is replaced, null takes a field back to its default. Where null means something by itself it
     is meant so: `"baseline": null` trains none. Another method or network family brings only its
     own fields."""
+    from_checkpoint: CheckpointName | None = None
+    """Go on from this checkpoint of the other job (`best`, `last`, or its name among the artifacts)
+    instead of from the start, to extend a run: the overrides may lengthen the training, and leave
+    alone what the checkpoint is the state of."""
 
 
 def overridden(spec: dict[str, Any], overrides: dict[str, Any]) -> JobSpec:

@@ -13,7 +13,7 @@ from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
-from app.jobs import repository, service, steering
+from app.jobs import extend, repository, service, steering
 from app.jobs.clone import CLONE, CloneIn, overridden
 from app.jobs.schemas import EXAMPLES, EventOut, JobOut, ValidationOut
 from app.spec.job import JobSpec
@@ -107,7 +107,8 @@ def clone_job(
     idempotency: IdempotencyDep,
     wanted: Annotated[CloneIn, Body(examples=[CLONE])] = CloneIn(),
 ) -> Response:
-    """Checked like any new job, with pointers into its whole specification."""
+    """Checked like any new job, with pointers into its whole specification. With `from_checkpoint`
+    it goes on where the other one was then."""
 
     def create(session: Session) -> Answer:
         job = repository.get(session, job_id)
@@ -115,6 +116,10 @@ def clone_job(
             raise not_found(job_id)
         spec = overridden(job.spec, wanted.overrides)
         made = service.create(session, spec, storage=storage, settings=settings, bell=doorbell)
+        if wanted.from_checkpoint is not None:
+            checkpoint = extend.find(session, job, wanted.from_checkpoint)
+            extend.check(job.spec, spec)
+            extend.give(session, checkpoint, job, made, storage)
         return accepted(JobOut.of(made), f"/jobs/{made.id}")
 
     return idempotency.once(database, create)

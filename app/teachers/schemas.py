@@ -43,6 +43,8 @@ class TeacherIn(Spec):
             raise ValueError("give file and network, or job")
         if self.job is not None and (self.file is not None or self.network is not None):
             raise ValueError("job brings its own file and network: give one or the other")
+        if self.class_names is not None and len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("class_names names something twice")
         return self
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.tables import Job
 from tests.api.helpers import SMALL_MLP, Rows, assert_problem, job_body
 
 
@@ -117,3 +118,80 @@ def test_a_repeated_key_clones_once(api: httpx.Client, original: dict[str, Any])
     changed = api.post(path, json={"overrides": {"name": "y"}}, headers=key)
     assert_problem(changed, 422, "idempotency_key_reused")
     assert len(api.get("/jobs").json()["data"]) == 3
+
+
+@pytest.fixture
+def trained(original: dict[str, Any], rows: Rows) -> dict[str, Any]:
+    """The job with two checkpoints, and one of its baseline."""
+    for stage, step, best in ((0, 40, False), (0, 120, True), (1, 200, False)):
+        rows.artifact(
+            original["id"],
+            f"checkpoint-{stage}-{step}.safetensors",
+            f"state {stage} {step}".encode(),
+            kind="checkpoint",
+            facts={"stage": stage, "step": step, "best": best},
+        )
+    resolved = {"device": "cpu", "threads": 1, "precision": "fp32"}
+    rows.set(Job, original["id"], state="succeeded", resolved=resolved)
+    return original
+
+
+def extend(api: httpx.Client, job: dict[str, Any], name: str, **overrides: Any) -> httpx.Response:
+    body = {"from_checkpoint": name, "overrides": overrides}
+    return api.post(f"{job['links']['self']}/clone", json=body)
+
+
+def test_a_clone_goes_on_from_a_checkpoint(api: httpx.Client, trained: dict[str, Any]) -> None:
+    for name in ("best", "checkpoint-0-120.safetensors"):
+        answer = extend(api, trained, name, training={"epochs": 9}, method={"temperature": 2})
+        assert answer.status_code == 202, answer.text
+        job = answer.json()
+        assert job["spec"]["training"]["epochs"] == 9
+        assert job["progress"]["step"] == 120
+        assert 0 < job["progress"]["fraction"] < 1
+        (own,) = api.get(f"{job['links']['self']}/artifacts").json()["data"]
+        assert own["name"] == "checkpoint-0-120.safetensors"
+        assert own["facts"] == {"stage": 0, "step": 120, "best": False}
+        assert api.get(own["url"]).content == b"state 0 120"
+    api.delete(trained["links"]["self"])
+    assert api.get(own["url"]).content == b"state 0 120", "a copy of its own"
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "code", "pointer"),
+    [
+        ("none-such", {}, "unknown_checkpoint", "/from_checkpoint"),
+        ("checkpoint-1-200.safetensors", {}, "checkpoint_of_later_stage", "/from_checkpoint"),
+        ("last", {}, "checkpoint_of_later_stage", "/from_checkpoint"),
+        ("../x", {}, "validation_failed", "/from_checkpoint"),
+        (
+            "best",
+            {"training": {"epochs": 2}},
+            "checkpoint_incompatible",
+            "/overrides/training/epochs",
+        ),
+        (
+            "best",
+            {"training": {"batch_size": 7}},
+            "checkpoint_incompatible",
+            "/overrides/training/batch_size",
+        ),
+        (
+            "best",
+            {"student": {"network": {"hidden": [9]}}},
+            "checkpoint_incompatible",
+            "/overrides/student",
+        ),
+        ("best", {"method": {"name": "logits"}}, "checkpoint_incompatible", None),
+    ],
+)
+def test_what_no_checkpoint_can_go_on_as(
+    api: httpx.Client,
+    trained: dict[str, Any],
+    name: str,
+    overrides: dict[str, Any],
+    code: str,
+    pointer: str | None,
+) -> None:
+    assert_problem(extend(api, trained, name, **overrides), 422, code, pointer)
+    assert len(api.get("/jobs").json()["data"]) == 1

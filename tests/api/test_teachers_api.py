@@ -133,3 +133,10 @@ def test_unknown_teachers(api: httpx.Client, rows: Rows) -> None:
     assert_problem(api.get("/teachers/tch_0"), 404, "teacher_not_found")
     rows.set(Teacher, rows.teacher(), name="renamed")
     assert api.get("/teachers").json()["data"][0]["name"] == "renamed"
+
+
+def test_two_classes_of_one_name(api: httpx.Client) -> None:
+    file = upload(api, checkpoint(), "t.safetensors")
+    body = {"name": "t", "file": file, "network": MLP, "class_names": ["a", "b"] * 5}
+    answer = assert_problem(api.post("/teachers", json=body), 422, "validation_failed")
+    assert "class_names names something twice" in answer["detail"]
