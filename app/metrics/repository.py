@@ -1,14 +1,18 @@
 """SQL that reads metrics: sampled for charts, as news, or row by row."""
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select, text
 from sqlalchemy.orm import Session
 
-from app.metrics.rollups import SCALE, Row, Sums, granule, joined, summed
+from app.metrics.rollups import SCALE, Row, granule
 from app.tables import MetricPoint, MetricRollup, MetricSeries
+
+ROLLUPS = MetricRollup.__table__
+POINTS = MetricPoint.__table__
 
 # Rows are numbered within their series; the first and the last have a bucket of their own, so that
 # a chart begins and ends where the curve does. Those between, in parts of `size`, are cut into at
@@ -53,22 +57,50 @@ class Curve(NamedTuple):
     rows: int | None
 
 
-class Bucket(NamedTuple):
-    """Neighbouring rows of a curve: the last one, and what all of them come to."""
+class Buckets(NamedTuple):
+    """A curve in buckets of neighbouring rows, by column: a long answer would otherwise be made of
+    tens of thousands of small objects."""
 
-    row: Row
-    sums: Sums
-    rows: int
+    step: Sequence[int]
+    """Of each bucket's last row, as are epoch, time and value."""
+    epoch: Sequence[float]
+    time: Sequence[float]
+    value: Sequence[float | None]
+    low: Sequence[float | None]
+    high: Sequence[float | None]
+    total: Sequence[float]
+    """Of the finite values, times SCALE."""
+    finite: Sequence[int]
+    rows: Sequence[int]
 
     @classmethod
-    def alone(cls, row: Row) -> "Bucket":
-        return cls(row, summed([row.value]), 1)
+    def alone(cls, rows: Sequence[Row]) -> "Buckets":
+        """A bucket for each row."""
+        step, epoch, time, value = zip(*rows, strict=True)
+        total = [SCALE * (one or 0.0) for one in value]
+        finite = [int(one is not None) for one in value]
+        return cls(step, epoch, time, value, value, value, total, finite, [1] * len(rows))
 
-    @classmethod
-    def joined(cls, parts: Sequence["Bucket"]) -> "Bucket":
-        """`parts` are neighbours, in order."""
-        rows = sum(part.rows for part in parts)
-        return cls(parts[-1].row, joined([part.sums for part in parts]), rows)
+    def joined(self, edges: Sequence[int]) -> "Buckets":
+        """Fewer, each of the buckets from one edge to before the next."""
+        cut = [slice(start, end) for start, end in pairwise(edges)]
+        last = [end - 1 for end in edges[1:]]
+        return Buckets._make(
+            [
+                *([column[at] for at in last] for column in self[:4]),
+                [min(_known(self.low[part]), default=None) for part in cut],
+                [max(_known(self.high[part]), default=None) for part in cut],
+                *([sum(column[part]) for part in cut] for column in self[6:]),
+            ]
+        )
+
+    def mean(self) -> list[float | None]:
+        both = zip(self.total, self.finite, strict=True)
+        return [total * (1 / SCALE / count) if count else None for total, count in both]
+
+
+def _known(values: Sequence[float | None]) -> Sequence[float]:
+    return [value for value in values if value is not None]
 
 
 def curves(session: Session, job_id: str, keys: Sequence[str] | None) -> list[Curve]:
@@ -80,12 +112,12 @@ def curves(session: Session, job_id: str, keys: Sequence[str] | None) -> list[Cu
     return [Curve(*row) for row in session.execute(statement)]
 
 
-def sample(session: Session, wanted: Sequence[Curve], *, points: int) -> dict[int, list[Bucket]]:
-    """At most `points` (2 or more) buckets of each curve, by its id, in order of step.
+def sample(session: Session, wanted: Sequence[Curve], *, points: int) -> dict[int, Buckets]:
+    """At most `points` (2 or more) buckets of each curve that has any rows, by its id.
 
     The session must see one state of the database throughout.
     """
-    found: dict[int, list[Bucket]] = {}
+    found: dict[int, Buckets] = {}
     raw: dict[int, list[int]] = {}
     for curve in wanted:
         rows = _count(session, curve.id) if curve.rows is None else curve.rows
@@ -95,57 +127,46 @@ def sample(session: Session, wanted: Sequence[Curve], *, points: int) -> dict[in
         else:
             found[curve.id] = _rolled_up(session, curve.id, rows, size, points)
     for size, ids in raw.items():
-        for series_id, bucket in _sampled(session, ids, size, points):
-            found.setdefault(series_id, []).append(bucket)
+        found |= _sampled(session, ids, size, points)
     return found
 
 
 def _sampled(
     session: Session, series_ids: Sequence[int], size: int, points: int
-) -> Iterator[tuple[int, Bucket]]:
+) -> dict[int, Buckets]:
     """From the rows themselves."""
     values = {"series": series_ids, "size": size, "points": points, "scale": SCALE}
-    for series_id, *one in session.execute(_SAMPLE, values):
-        yield series_id, Bucket(Row(*one[:4]), Sums(*one[4:8]), one[8])
+    rows = session.execute(_SAMPLE, values).all()
+    by_series = groupby(rows, key=itemgetter(0))
+    return {
+        series_id: Buckets._make(list(zip(*some, strict=True))[1:]) for series_id, some in by_series
+    }
 
 
-def _rolled_up(session: Session, series_id: int, rows: int, size: int, points: int) -> list[Bucket]:
+def _rolled_up(session: Session, series_id: int, rows: int, size: int, points: int) -> Buckets:
     """From the roll-ups, and from rows only at the two ends: just what `_sampled` would find."""
     full = (rows - 2) // size
-    parts = _rollups(session, series_id, size, full)
-    (first,) = rows_of(session, series_id, after_step=None, limit=1)
-    rest = rows_of(session, series_id, after_step=parts[-1].row.step, limit=rows - 1 - full * size)
-    if len(rest) > 1:
-        sums = summed([row.value for row in rest[:-1]])
-        parts.append(Bucket(rest[-2], sums, len(rest) - 1))
-    between, inner = len(parts), points - 2
-    edges = [-(-one * between // inner) for one in range(inner + 1)] if inner else [0]
-    parts.append(Bucket.alone(rest[-1]))
-    ranges = pairwise([*edges, len(parts)])
-    return [Bucket.alone(first), *(Bucket.joined(parts[start:end]) for start, end in ranges)]
+    rolled = _rollups(session, series_id, size, full)
+    first = rows_of(session, series_id, after_step=None, limit=1)
+    rest = rows_of(session, series_id, after_step=rolled.step[-1], limit=rows - 1 - full * size)
+    # The rest is one part more, and the last row.
+    edges = [0, len(rest) - 1, len(rest)] if len(rest) > 1 else [0, 1]
+    tail = Buckets.alone(rest).joined(edges)
+    columns = zip(Buckets.alone(first), rolled, tail, strict=True)
+    parts = Buckets._make([*head, *middle, *end] for head, middle, end in columns)
+    between, inner = len(parts.step) - 2, points - 2
+    cuts = [1 + -(-one * between // inner) for one in range(inner + 1)] if inner else [1]
+    return parts.joined([0, *cuts, len(parts.step)])
 
 
-def _rollups(session: Session, series_id: int, size: int, count: int) -> list[Bucket]:
+def _rollups(session: Session, series_id: int, size: int, count: int) -> Buckets:
     statement = (
-        select(
-            MetricRollup.step,
-            MetricRollup.epoch,
-            MetricRollup.time,
-            MetricRollup.value,
-            MetricRollup.low,
-            MetricRollup.high,
-            MetricRollup.total,
-            MetricRollup.finite,
-        )
-        .where(
-            MetricRollup.series_id == series_id,
-            MetricRollup.size == size,
-            MetricRollup.position < count,
-        )
-        .order_by(MetricRollup.position)
+        select(*(ROLLUPS.c[name] for name in Buckets._fields[:-1]))
+        .where(ROLLUPS.c.series_id == series_id, ROLLUPS.c.size == size, ROLLUPS.c.position < count)
+        .order_by(ROLLUPS.c.position)
     )
-    found = session.execute(statement)
-    return [Bucket(Row(*one[:4]), Sums(*one[4:]), size) for one in found]
+    columns = zip(*session.execute(statement).all(), strict=True)
+    return Buckets._make([*columns, [size] * count])
 
 
 def since(
@@ -162,19 +183,19 @@ def since(
         end = min(after_seq + length, up_to_seq)
         statement = (
             select(
-                MetricPoint.seq,
-                MetricPoint.series_id,
-                MetricPoint.step,
-                MetricPoint.epoch,
-                MetricPoint.time,
-                MetricPoint.value,
+                POINTS.c.seq,
+                POINTS.c.series_id,
+                POINTS.c.step,
+                POINTS.c.epoch,
+                POINTS.c.time,
+                POINTS.c.value,
             )
             .where(
-                MetricPoint.series_id.in_(series_ids),
-                MetricPoint.seq > after_seq,
-                MetricPoint.seq <= end,
+                POINTS.c.series_id.in_(series_ids),
+                POINTS.c.seq > after_seq,
+                POINTS.c.seq <= end,
             )
-            .order_by(MetricPoint.seq)
+            .order_by(POINTS.c.seq)
             .limit(points - len(found))
         )
         found += [(one[0], one[1], Row(*one[2:])) for one in session.execute(statement)]
@@ -184,14 +205,14 @@ def since(
 
 def rows_of(session: Session, series_id: int, *, after_step: int | None, limit: int) -> list[Row]:
     """A piece of one whole curve, from its start or from after a step."""
-    statement = select(MetricPoint.step, MetricPoint.epoch, MetricPoint.time, MetricPoint.value)
-    statement = statement.where(MetricPoint.series_id == series_id)
+    statement = select(POINTS.c.step, POINTS.c.epoch, POINTS.c.time, POINTS.c.value)
+    statement = statement.where(POINTS.c.series_id == series_id)
     if after_step is not None:
-        statement = statement.where(MetricPoint.step > after_step)
-    statement = statement.order_by(MetricPoint.step).limit(limit)
+        statement = statement.where(POINTS.c.step > after_step)
+    statement = statement.order_by(POINTS.c.step).limit(limit)
     return [Row(*row) for row in session.execute(statement)]
 
 
 def _count(session: Session, series_id: int) -> int:
-    statement = select(func.count()).where(MetricPoint.series_id == series_id)
+    statement = select(func.count()).where(POINTS.c.series_id == series_id)
     return session.scalars(statement).one()

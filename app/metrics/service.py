@@ -1,13 +1,13 @@
 """From rows to curves."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from app.http.signing import Signer
 from app.metrics import repository
-from app.metrics.repository import Bucket, Curve
+from app.metrics.repository import Buckets, Curve
 from app.metrics.rollups import Row
 from app.metrics.schemas import Aggregate, Axis, MetricsOut, SeriesOut
 from app.states import TERMINAL, State
@@ -46,9 +46,10 @@ def news(session: Session, job: Job, query: Query, signer: Signer) -> MetricsOut
     )
     has_more = len(found) > query.max_points
     sent = found[: query.max_points]
-    buckets: dict[int, list[Bucket]] = {}
+    rows: dict[int, list[Row]] = {}
     for _, series_id, row in sent:
-        buckets.setdefault(series_id, []).append(Bucket.alone(row))
+        rows.setdefault(series_id, []).append(row)
+    buckets = {series_id: Buckets.alone(some) for series_id, some in rows.items()}
     series = _series(curves, buckets, query)
     seq = sent[-1][0] if has_more else job.seq
     return _answer(job, query, series, signer, seq=seq, has_more=has_more)
@@ -79,22 +80,21 @@ def _purpose(job: Job, query: Query) -> list[object]:
 
 
 def _series(
-    curves: Iterable[Curve], buckets: Mapping[int, Sequence[Bucket]], query: Query
+    curves: Iterable[Curve], buckets: Mapping[int, Buckets], query: Query
 ) -> list[SeriesOut]:
     return [_one(curve.key, buckets[curve.id], query) for curve in curves if curve.id in buckets]
 
 
-def _one(key: str, buckets: Sequence[Bucket], query: Query) -> SeriesOut:
-    count = sum(bucket.rows for bucket in buckets)
+def _one(key: str, buckets: Buckets, query: Query) -> SeriesOut:
+    count = sum(buckets.rows)
     bounded = query.agg == "minmax"
-    axis = Row._fields.index(query.x)
     return SeriesOut(
         key=key,
-        x=[bucket.row[axis] for bucket in buckets],
-        y=[bucket.sums.mean if query.agg == "mean" else bucket.row.value for bucket in buckets],
-        y_min=[bucket.sums.low for bucket in buckets] if bounded else None,
-        y_max=[bucket.sums.high for bucket in buckets] if bounded else None,
+        x=getattr(buckets, query.x),
+        y=buckets.mean() if query.agg == "mean" else buckets.value,
+        y_min=buckets.low if bounded else None,
+        y_max=buckets.high if bounded else None,
         count=count,
-        nonfinite=count - sum(bucket.sums.finite for bucket in buckets),
-        sampled=count > len(buckets),
+        nonfinite=count - sum(buckets.finite),
+        sampled=count > len(buckets.rows),
     )

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,8 +13,8 @@ from sqlalchemy import select, update
 from app.db import Database
 from app.ids import new_id
 from app.metrics import repository, rollups, writing
-from app.metrics.repository import Bucket
-from app.metrics.rollups import SCALE, Roller, Row, granule
+from app.metrics.repository import Buckets
+from app.metrics.rollups import SCALE, Roller, Row, Sums, granule
 from app.tables import DEFAULT_PROJECT, Job, MetricRollup, MetricSeries
 
 VALUE = st.none() | st.floats(-1e6, 1e6, allow_nan=False).map(lambda x: round(x, 3))
@@ -29,6 +30,14 @@ def small_rollups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "SIZES", SMALL_SIZES)
     monkeypatch.setattr(rollups, "FINE", 3)
     monkeypatch.setattr(writing, "PIECE", 7)
+
+
+class Bucket(NamedTuple):
+    """One of `Buckets`."""
+
+    row: Row
+    sums: Sums
+    rows: int
 
 
 def lasting(examples: int) -> settings:
@@ -165,7 +174,12 @@ def sampled(database: Database, job_id: str, points: int) -> list[Bucket]:
     with database.snapshot() as session:
         curves = repository.curves(session, job_id, None)
         found = repository.sample(session, curves, points=points)
-        return found.get(curves[0].id, []) if curves else []
+        if not found:
+            return []
+        columns: Buckets = found[curves[0].id]
+        return [
+            Bucket(Row(*one[:4]), Sums(*one[4:8]), one[8]) for one in zip(*columns, strict=True)
+        ]
 
 
 def stored(database: Database, job_id: str) -> list[Row]:
@@ -216,5 +230,5 @@ def assert_fresh_rollups(database: Database, job_id: str, rows: list[Row]) -> No
         found = select(*columns).where(MetricRollup.series_id == (curve.id if curve else 0))
         assert sorted(tuple(row) for row in session.execute(found)) == expected
     if curve is not None:
-        state = (curve.rows, curve.step, [rollups.Sums(*one) for one in curve.open or []])
+        state = (curve.rows, curve.step, [Sums(*one) for one in curve.open or []])
         assert state == (roller.rows, roller.step, roller.open)
