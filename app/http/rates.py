@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from redis.asyncio import ConnectionPool
 
 PATIENCE_S: Final = 0.2
 """What a request waits for the broker, once; the next ones do not ask it for a while."""
@@ -59,7 +60,8 @@ class Rates:
         self._window_s = self._item.get_expiry()
         self._handful = max(1, self._item.amount // HANDFUL)
         self._memory: Storage = MemoryStorage()
-        self._redis = _open(broker_url)
+        self._pool = _pool(broker_url)
+        self._redis = None if self._pool is None else _redis(self._pool)
         self._shared_again_at = 0.0
         self._purses: dict[str, _Purse] = {}
 
@@ -87,8 +89,8 @@ class Rates:
         )
 
     async def close(self) -> None:
-        if self._redis is not None:
-            await self._redis.bridge.storage.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def _take(self, name: str) -> int:
         """How many were taken in this window, with the handful that is taken now."""
@@ -107,16 +109,17 @@ class Rates:
             self._purses = {k: purse for k, purse in self._purses.items() if purse.window == window}
 
 
-def _open(broker_url: str) -> RedisStorage | None:
+def _pool(broker_url: str) -> ConnectionPool | None:
     """None for brokers that Celery knows and redis-py does not."""
-    url = broker_url.replace("redis+socket://", "redis+unix://", 1)
-    if not url.startswith(("redis://", "rediss://", "redis+unix://")):
+    url = broker_url.replace("redis+socket://", "unix://", 1)
+    if not url.startswith(("redis://", "rediss://", "unix://")):
         log.warning("rates_counted_alone", error="the broker is no plain Redis")
         return None
+    waits = {"socket_timeout": PATIENCE_S, "socket_connect_timeout": PATIENCE_S}
+    return ConnectionPool.from_url(url, **waits)
+
+
+def _redis(pool: ConnectionPool) -> RedisStorage:
     return RedisStorage(
-        f"async+{url}",
-        implementation="redispy",
-        key_prefix=PREFIX,
-        socket_timeout=PATIENCE_S,
-        socket_connect_timeout=PATIENCE_S,
+        "async+redis://", implementation="redispy", key_prefix=PREFIX, connection_pool=pool
     )

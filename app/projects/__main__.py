@@ -6,7 +6,7 @@ Whoever can run this has the database's own credentials, so no key is asked for.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.console import Console
@@ -17,12 +17,18 @@ from app.db import Database
 from app.errors import Problem
 from app.migrate import upgrade
 from app.projects import repository, service
-from app.projects.keys import Scope
+from app.projects.keys import DEFAULT_SCOPES, Scope
 from app.settings import get_settings
 from app.tables import DEFAULT_PROJECT, ApiKey, Project
 from app.tenancy import Deed, TenantDatabase, made
 
-cli = typer.Typer(no_args_is_help=True, add_completion=False, help="Projects and their API keys.")
+# Typer's own tracebacks can show the values of variables, and a key may be among them.
+cli = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Projects and their API keys.",
+)
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 cli.add_typer(keys, name="keys")
 
@@ -30,6 +36,17 @@ Named = Annotated[str, typer.Argument(help="The project's name or id.")]
 Of = Annotated[str, typer.Option("--project", help="The project's name or id.")]
 Jobs = Annotated[int | None, typer.Option(min=0, help="Queued, running and paused at a time.")]
 Bytes = Annotated[int | None, typer.Option(min=0, help="Of all that it keeps.")]
+
+
+def _scopes(given: list[str]) -> list[str]:
+    if unknown := set(given) - set(get_args(Scope)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: take {', '.join(get_args(Scope))}")
+    return given
+
+
+Scopes = Annotated[
+    list[str], typer.Option("--scope", callback=_scopes, help="Several times for several.")
+]
 
 
 @cli.command("create")
@@ -80,10 +97,7 @@ def limit(project: Named, max_active_jobs: Jobs = None, max_stored_bytes: Bytes 
 def create_key(
     name: Annotated[str, typer.Argument(help="Whose key it is, and for what.")],
     project: Of = DEFAULT_PROJECT,
-    scope: Annotated[list[Scope], typer.Option(help="Several times for several.")] = [  # noqa: B006
-        "jobs:read",
-        "jobs:write",
-    ],
+    scope: Scopes = list(DEFAULT_SCOPES),  # noqa: B006
     days: Annotated[int | None, typer.Option(min=1, help="Until it expires; else never.")] = None,
 ) -> None:
     """Makes a key and prints it, this once."""

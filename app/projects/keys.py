@@ -13,6 +13,7 @@ from app.settings import KEY_SHAPE
 
 Scope = Literal["jobs:read", "jobs:write", "admin"]
 
+DEFAULT_SCOPES: Final[tuple[Scope, ...]] = ("jobs:read", "jobs:write")
 PREFIX: Final = "sh_"
 SHOWN: Final = 10
 """Of the first characters, which tell keys apart: they leave 225 bits unknown."""

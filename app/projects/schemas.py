@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AwareDatetime, Field
 
 from app.http.schema import Resource, example
-from app.projects.keys import Scope
+from app.projects.keys import DEFAULT_SCOPES, Scope
 from app.spec.base import Spec
 from app.spec.dataset import Name
 from app.tables import ApiKey, AuditEntry, Project
@@ -80,7 +80,7 @@ class KeyIn(Spec, json_schema_extra=example(CLIENT)):
 
     name: Name
     """Whose it is, and for what."""
-    scopes: tuple[Scope, ...] = Field(default=("jobs:read", "jobs:write"), min_length=1)
+    scopes: tuple[Scope, ...] = Field(default=DEFAULT_SCOPES, min_length=1)
     """`admin` may do everything, and manage the project's keys; of the default project, the
     whole service."""
     project: ProjectRef | None = None

@@ -1,5 +1,6 @@
 """The rules of projects and keys, for HTTP and the command line alike."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -10,7 +11,7 @@ from app.db import Database, now
 from app.errors import Conflict, NotFound, TooMany, unprocessable
 from app.ids import new_id
 from app.projects import repository
-from app.projects.keys import SHOWN, Scope, digest, new_key
+from app.projects.keys import SHOWN, digest, new_key
 from app.settings import Settings
 from app.tables import DEFAULT_PROJECT, ApiKey, Project
 
@@ -44,7 +45,7 @@ def create_key(
     project_id: str,
     *,
     name: str,
-    scopes: tuple[Scope, ...],
+    scopes: Sequence[str],
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
     """The row, and the key itself, which nobody will see again. Raises Unprocessable, TooMany."""
