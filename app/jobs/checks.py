@@ -136,6 +136,9 @@ def _teaching(spec: JobSpec, material: Material) -> Iterator[Flaw]:
     if method.needs_labels and not material.facts.labelled:
         detail = f"The dataset has no labels, which {method.name} with these weights needs."
         yield "/method", "labels_required", detail
+    if method.makes_start and spec.student.file is not None:
+        detail = f"{method.name} makes the student's first weights itself, and takes none."
+        yield "/student/file", "start_not_taken", detail
 
 
 def _transfer(spec: JobSpec, material: Material) -> Iterator[Flaw]:

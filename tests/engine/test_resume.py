@@ -62,6 +62,10 @@ VARIANTS = {
         }
         for name in ("one", "ffl", "ensemblenet")
     },
+    "net2net": {
+        "method": {"name": "net2net"},
+        "student": {"family": "mlp", "inputs": 64, "hidden": [70, 64], "dropout": 0.1},
+    },
 }
 
 

@@ -30,6 +30,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "policy": ({"temperature": 0.5}, mlp(16), {}),
     "one": ({"branches": 2}, mlp(32, 16), {}),
     "ffl": ({"temperature": 2}, mlp(32, 16), {}),
+    "net2net": ({}, mlp(80, 64), {}),
     "ensemblenet": ({"heads": 2}, mlp(32, 16), {}),
 }
 

@@ -7,6 +7,7 @@ from workers.methods import (  # noqa: F401  (each registers its plan)
     ffl,
     kd,
     logits,
+    net2net,
     nkd,
     one,
     policy,

@@ -11,10 +11,10 @@ from pydantic import Field
 from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
-from app.spec.methods.structure import FFL, ONE, EnsembleNet
+from app.spec.methods.structure import FFL, ONE, EnsembleNet, Net2Net
 
 MethodSpec = Annotated[
-    Supervised | KD | Logits | DKD | DIST | NKD | WTTM | Policy | ONE | FFL | EnsembleNet,
+    Supervised | KD | Logits | DKD | DIST | NKD | WTTM | Policy | ONE | FFL | EnsembleNet | Net2Net,
     Field(discriminator="name"),
 ]
 
@@ -35,6 +35,7 @@ __all__ = [
     "Logits",
     "Method",
     "MethodSpec",
+    "Net2Net",
     "Policy",
     "Supervised",
 ]

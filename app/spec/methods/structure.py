@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from app.spec.growth import growth
 from app.spec.methods.base import Flaw, Method
 from app.spec.network import Network
 
@@ -87,3 +88,37 @@ class EnsembleNet(Branches):
     """Copies of the last block and classifier, counting the student's own."""
     weight: float = Field(default=1.0, ge=0, le=1000)
     """w, of the co-distillation term."""
+
+
+class Net2Net(Method):
+    """Growth from a smaller teacher (Chen, Goodfellow and Shlens 2016, arXiv 1511.05641).
+
+    The student starts as the teacher's function: deeper by layers that change nothing, wider by
+    copies of units whose outgoing weights are divided by their number. Then loss =
+    cross_entropy(z_s, y) at `lr_scale` times the job's rate. The student is of the teacher's family
+    and larger; the baseline, as large, starts from fresh weights at the whole rate.
+    """
+
+    title: ClassVar[str] = "Net2Net"
+    paper: ClassVar[str | None] = "arXiv:1511.05641"
+    teachers: ClassVar[tuple[int, int | None]] = (1, 1)
+    makes_start: ClassVar[bool] = True
+
+    name: Literal["net2net"] = "net2net"
+    lr_scale: float = Field(default=0.1, gt=0, le=10)
+    """Factor on `optimizer.lr`; the paper takes a tenth of the teacher's rate."""
+    noise: float = Field(default=0.01, ge=0, le=1)
+    """Deviation of what is added to the incoming weights of copied units, in deviations of those
+    weights; with 0 the function is kept exactly, and copies stay alike without dropout."""
+
+    def flaws(self, student: Network, teachers: Sequence[Network]) -> Iterator[Flaw]:
+        yield from super().flaws(student, teachers)
+        if len(teachers) != 1:
+            detail = f"{self.title} needs a teacher's checkpoint: recorded outputs have no weights."
+            yield "/teachers", "checkpoint_required", detail
+        for teacher in teachers[:1]:
+            try:
+                growth(teacher, student)
+            except ValueError as error:
+                detail = f"This student cannot start as the teacher's function: {error}."
+                yield "/student/network", "cannot_grow", detail
