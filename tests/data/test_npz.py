@@ -131,6 +131,10 @@ BAD: dict[str, tuple[str, dict[str, Any]]] = {
     "channels first": ("channels_first", {"x": np.zeros((6, 3, 32, 32)), "y": Y}),
     "NaN": ("non_finite_features", {"x": np.full((6, 2), np.nan), "y": Y}),
     "beyond float32": ("non_finite_features", {"x": np.full((6, 2), 1e300), "y": Y}),
+    "signalling NaN": (
+        "non_finite_features",
+        {"x": np.frombuffer(bytes.fromhex("010000000000f07f") * 12).reshape(6, 2), "y": Y},
+    ),
     "negative pixels": ("pixel_out_of_range", {"x": X.astype(int) - 9, "y": Y}),
     "huge pixels": ("pixel_out_of_range", {"x": X.astype(int) + 70_000, "y": Y}),
     "negative label": ("label_out_of_range", {"x": X, "y": Y - 1}),

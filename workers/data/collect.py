@@ -106,7 +106,7 @@ def _checked_teacher(teacher: Array, outputs: TeacherOutputs | None) -> Array:
             "invalid_teacher_outputs",
             f"Teacher outputs are numbers, rows x classes, not {teacher.dtype} {teacher.shape}.",
         )
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         teacher = teacher.astype(np.float32)
     if not np.isfinite(teacher).all():
         raise Refused.invalid("invalid_teacher_outputs", "Teacher outputs hold NaN or infinity.")

@@ -40,7 +40,7 @@ def features(
         for name, values in zip(names, table, strict=True):
             if values.ndim != 1:
                 _refuse_type(name, "lists, but several feature columns must each hold one number")
-        with np.errstate(over="ignore"):  # infinite then, and refused as such
+        with np.errstate(over="ignore", invalid="ignore"):  # refused as not finite
             return np.stack([values.astype(np.float32) for values in table], axis=1)
     name, column = names[0], columns[0]
     if pa.types.is_struct(column.type):

@@ -40,7 +40,7 @@ def as_features(x: Array) -> Array:
 
 def _finite(x: Array) -> Array:
     # A float64 beyond float32 becomes infinite, and is found below.
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         x = x.astype(np.float32, copy=False)
     finite = np.isfinite(x)
     if not finite.all():
