@@ -113,6 +113,14 @@ def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
     if facts.classes is not None and student.classes != facts.classes:
         detail = f"The dataset has {facts.classes} classes, the network {student.classes}."
         yield "/student/network/classes", "classes_mismatch", detail
+    for index, peer in enumerate(spec.method.peers_of(student)):
+        pointer = f"/method/networks/{index}"
+        if peer != student and not peer.accepts(facts.feature_shape):
+            detail = f"The dataset's examples are {shape}, this peer's inputs {peer.inputs}."
+            yield f"{pointer}/inputs", "shape_mismatch", detail
+        if peer.classes != student.classes:
+            detail = f"This peer has {peer.classes} classes, the student {student.classes}."
+            yield f"{pointer}/classes", "classes_mismatch", detail
     for index, (row, network) in enumerate(zip(material.teachers, material.networks, strict=True)):
         pointer = f"/teachers/{index}"
         if not network.accepts(facts.feature_shape):

@@ -55,10 +55,12 @@ def _on(spec: JobSpec, worker: Worker) -> Resolution:
 def memory_bytes(spec: JobSpec, material: Material) -> int:
     """Weights, gradients, optimiser state and activations of a step, and the teachers' weights."""
     student, training = spec.student.network, spec.training
-    weights = 4 * student.parameters * COPIES[training.optimizer.name]
+    trained = (student, *spec.method.peers_of(student))
+    parameters = sum(network.parameters for network in trained)
+    weights = 4 * parameters * COPIES[training.optimizer.name]
     size = 2 if training.precision in ("bf16", "fp16") else 4
     batch = min(training.batch_size, max(material.transfer_rows(spec), 1))
-    activations = size * student.activations * batch
+    activations = size * sum(network.activations for network in trained) * batch
     return weights + activations + sum(4 * network.parameters for network in material.networks)
 
 
@@ -83,11 +85,13 @@ def estimate(resolution: Resolution, material: Material) -> Estimate:
     """Of a job with nothing cached."""
     spec = resolution.spec
     rows, epochs = material.transfer_rows(spec), spec.training.epochs
-    trained = sum(spec.stage_epochs)
+    student = spec.student.network
+    flops = student.flops + sum(peer.flops for peer in spec.method.peers_of(student))
+    work = flops * sum(spec.stage_epochs)
     if spec.baseline is not None:
         compared = spec.method.compared and material.facts.labelled
-        trained = spec.baseline.seeds * (trained + (epochs if compared else 0))
-    train = TRAIN_FACTOR * spec.student.network.flops * rows * trained
+        work = spec.baseline.seeds * (work + (student.flops * epochs if compared else 0))
+    train = TRAIN_FACTOR * rows * work
     views = epochs if spec.training.augment else 1
     teaching = sum(network.flops for network in material.networks) * rows * views
     seconds, basis = None, "no worker has been seen lately, so no rate is known"

@@ -54,6 +54,11 @@ VARIANTS = {
     "three seeds": {"baseline": {"seeds": 3}, "epochs": 1},
     "dkd": {"method": {"name": "dkd", "warmup_epochs": 2}},
     **{name: {"method": {"name": name}} for name in ("dist", "nkd", "wttm", "policy")},
+    "dml, three peers": {"method": {"name": "dml", "peers": 3}, "teachers": []},
+    "dml, fp16, clipped, with a teacher": {
+        "method": {"name": "dml"},
+        "training": {"precision": "fp16", "clip_norm": 1.0},
+    },
     **{
         name: {
             "method": {"name": name},

@@ -28,6 +28,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "nkd": ({}, mlp(16), {}),
     "wttm": ({"temperature": 2}, mlp(16), {}),
     "policy": ({"temperature": 0.5}, mlp(16), {}),
+    "dml": ({"peers": 2, "networks": [mlp(8)]}, mlp(16), {}),
     "one": ({"branches": 2}, mlp(32, 16), {}),
     "ffl": ({"temperature": 2}, mlp(32, 16), {}),
     "net2net": ({}, mlp(80, 64), {}),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from app.spec.job import JobSpec, Select
 from app.spec.jobfile import TeacherFile
+from app.spec.network import Network
 from app.spec.training import Training
 from workers.data.prepared import Prepared
 from workers.engine.cache import Cache
@@ -106,6 +107,18 @@ class Bench:
         else:
             network = build(self.job.student.network, seed=mix("weights", self.seed, stage))
         return self.place(Preprocessed(network, **self.preprocess))
+
+    def peer(self, number: int, network: Network | None = None) -> Preprocessed:
+        """A fresh network beside the student (number 0), like it unless another is given; its
+        weights are given by (seed, number), whatever file the student starts from."""
+        spec = network or self.job.student.network
+        net = build(spec, seed=mix("weights", self.seed, "peer", number))
+        return self.place(Preprocessed(net, **self.preprocess))
+
+    @property
+    def taught(self) -> bool:
+        """Whether there are teachers, or a teacher's recorded outputs, to learn from."""
+        return bool(self.teachers) or self.data.split("train").recorded is not None
 
     def place(self, network: Preprocessed) -> Preprocessed:
         """On the device; convolutions in the memory layout that runs fastest."""

@@ -15,7 +15,7 @@ from workers.engine.device import Arithmetic
 from workers.engine.meter import Diverged, Meter
 from workers.engine.optim import make_optimizer, rate_factor, set_rate
 from workers.engine.reporter import Reporter, Stopped, file_facts
-from workers.engine.stages import Clock, Stage, Turn, mix
+from workers.engine.stages import Clock, Stage, Terms, Turn, mix
 
 POINTS_PER_STAGE = 500
 CHECKPOINT_SHARE = 0.01
@@ -125,6 +125,7 @@ def train(
                 index = order[start : start + training.batch_size]
                 batch = stage.transfer.batch(index, epoch)
 
+                logged: Terms = {}
                 for turn, optimizer in zip(turns, optimizers, strict=True):
                     set_rate(optimizer, rate)
                     with run.arithmetic():
@@ -135,9 +136,10 @@ def train(
                         scaler.unscale_(optimizer)
                         torch.nn.utils.clip_grad_norm_(turn.parameters, training.clip_norm)
                     scaler.step(optimizer)
+                    logged |= turn.logged(terms)
                 scaler.update()
                 stage.after_step(clock)
-                meter.add(terms, len(index))
+                meter.add(logged, len(index))
                 position.step += 1
                 pace.tick(position.step, len(index))
 

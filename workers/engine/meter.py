@@ -26,13 +26,14 @@ class Meter:
         self.weight += examples
 
     def flush(self) -> dict[str, float]:
-        """The averages since the last flush. Raises Diverged when the loss is not finite."""
+        """The averages since the last flush. Raises Diverged when a turn's loss is not finite."""
         if self.sums is None or self.weight == 0:
             return {}
         means = dict(zip(self.names, (self.sums / self.weight).tolist(), strict=True))
         self.sums.zero_()
         self.weight = 0
-        if not math.isfinite(means["loss"]):
+        losses = (mean for name, mean in means.items() if f"/{name}".endswith("/loss"))
+        if not all(map(math.isfinite, losses)):
             raise Diverged
         return means
 

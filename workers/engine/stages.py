@@ -67,6 +67,14 @@ class Turn:
 
     parameters: Sequence[nn.Parameter]
     objective: Objective
+    name: str = ""
+    """Put before its terms' names in the log, which shows all turns side by side."""
+
+    def logged(self, terms: Terms) -> Terms:
+        """The terms, under this turn's name."""
+        if not self.name:
+            return terms
+        return {f"{self.name}/{term}": value for term, value in terms.items()}
 
 
 def _nothing(*_: object) -> None:

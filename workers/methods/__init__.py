@@ -3,6 +3,7 @@
 from workers.methods import (  # noqa: F401  (each registers its plan)
     dist,
     dkd,
+    dml,
     ensemblenet,
     ffl,
     kd,

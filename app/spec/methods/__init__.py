@@ -11,10 +11,23 @@ from pydantic import Field
 from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
+from app.spec.methods.online import DML
 from app.spec.methods.structure import FFL, ONE, EnsembleNet, Net2Net
 
 MethodSpec = Annotated[
-    Supervised | KD | Logits | DKD | DIST | NKD | WTTM | Policy | ONE | FFL | EnsembleNet | Net2Net,
+    Supervised
+    | KD
+    | Logits
+    | DKD
+    | DIST
+    | NKD
+    | WTTM
+    | Policy
+    | ONE
+    | FFL
+    | EnsembleNet
+    | Net2Net
+    | DML,
     Field(discriminator="name"),
 ]
 
@@ -25,6 +38,7 @@ METHODS: dict[str, type[Method]] = {
 __all__ = [
     "DIST",
     "DKD",
+    "DML",
     "FFL",
     "KD",
     "METHODS",

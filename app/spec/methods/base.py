@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from app.spec.base import Spec
-from app.spec.network import Network
+from app.spec.network import Network, NetworkSpec
 
 Flaw = tuple[str, str, str]
 """Pointer into the job, code, detail."""
@@ -31,6 +31,10 @@ class Method(Spec):
     def whole_after_epochs(self) -> float:
         """Epochs of a stage after which every term of its loss has its full weight."""
         return 0.0
+
+    def peers_of(self, student: NetworkSpec) -> tuple[NetworkSpec, ...]:  # noqa: ARG002
+        """The whole networks that are trained beside the student, at the same time."""
+        return ()
 
     def stage_epochs(self, epochs: int) -> tuple[int, ...]:
         """Epochs of each of the plan's stages, in order, in a job of `epochs` epochs.

@@ -1,0 +1,48 @@
+"""Students that teach each other while they train, or one generation after another."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.spec.methods.base import Method
+from app.spec.network import NetworkSpec
+
+
+class DML(Method):
+    """Deep mutual learning (Zhang et al. 2018, arXiv 1706.00384). A teacher is welcome, not needed.
+
+    K peers learn together, in turn on every batch. Peer k's loss = cross_entropy(z_k, y) +
+    peer_weight T^2 mean over the others l of KL(softmax(z_l / T) || softmax(z_k / T)), z_l held
+    fixed; with teachers, + soft_weight T_t^2 KL(p_teacher || p_k) at T_t. The student is the first
+    peer. Selection looks at the student alone.
+    """
+
+    title: ClassVar[str] = "Deep mutual learning"
+    paper: ClassVar[str | None] = "arXiv:1706.00384"
+    teachers: ClassVar[tuple[int, int | None]] = (0, None)
+
+    name: Literal["dml"] = "dml"
+    peers: int = Field(default=2, ge=2, le=16)
+    """K, counting the student."""
+    networks: tuple[NetworkSpec, ...] = Field(default=(), max_length=15)
+    """The other peers' networks; those not given are like the student's."""
+    peer_weight: float = Field(default=1.0, gt=0, le=1000)
+    """Weight of what the peers teach."""
+    temperature: float = Field(default=1.0, ge=0.01, le=1000)
+    """T among peers; the paper's is 1."""
+    soft_weight: float = Field(default=1.0, ge=0, le=1000)
+    """Weight of what the teachers teach, where there are any."""
+    teacher_temperature: float = Field(default=4.0, ge=0.01, le=1000)
+    """T_t."""
+
+    @model_validator(mode="after")
+    def _no_more_networks_than_peers(self) -> Self:
+        if len(self.networks) > self.peers - 1:
+            raise ValueError(
+                f"{self.peers} peers are the student and {self.peers - 1} more, but networks "
+                f"names {len(self.networks)}"
+            )
+        return self
+
+    def peers_of(self, student: NetworkSpec) -> tuple[NetworkSpec, ...]:
+        return (*self.networks, *(student,) * (self.peers - 1 - len(self.networks)))
