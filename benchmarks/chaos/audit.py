@@ -131,7 +131,8 @@ def of_bytes(audit: Audit, service: Service, damaged: set[str], files: dict[str,
         walk_s=0,
     )
     before = len(_stored(storage.root))
-    janitor.clean()
+    for _ in range(before // 1000 + 1):  # a pass of the janitor removes a thousand at most
+        janitor.clean()
     stored = _stored(storage.root)
     audit.seen["blobs"] = len(stored)
     audit.seen["orphan blobs removed by the janitor"] = before - len(stored)
