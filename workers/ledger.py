@@ -43,6 +43,7 @@ class Hold:
 class Claim(Hold):
     """A job that this attempt has just taken, and all it takes to run it."""
 
+    project_id: str
     attempt: int
     spec: dict[str, Any]
     progress: dict[str, Any]
@@ -56,6 +57,8 @@ class Claim(Hold):
     checkpoints: tuple[Artifact, ...] = ()
     """Newest first."""
     deliverables: tuple[Artifact, ...] = ()
+    once: tuple[Artifact, ...] = ()
+    """What a plan computed once."""
 
 
 class Ledger:
@@ -267,6 +270,7 @@ def _claimed(session: Session, job_id: str) -> Claim:
     return Claim(
         job_id=job_id,
         token=job.token,
+        project_id=job.project_id,
         attempt=job.attempt,
         spec=job.spec,
         progress=job.progress,
@@ -277,6 +281,7 @@ def _claimed(session: Session, job_id: str) -> Claim:
         files={} if file is None else {file.id: file.sha256},
         checkpoints=tuple(checkpoints),
         deliverables=tuple(deliverables),
+        once=tuple(shelf.of_kind(session, job_id, shelf.ONCE)),
     )
 
 

@@ -71,6 +71,7 @@ class Run:
         current = [made for made in claim.checkpoints if made.facts["stage"] not in delivered]
         return JobFile(
             job=JobSpec.model_validate(claim.spec),
+            owner=claim.project_id,
             teachers={id_: self._teacher(id_) for id_ in claim.teachers},
             datasets={
                 dataset.id: PreparedFile(
@@ -85,6 +86,9 @@ class Run:
             checkpoint_every_s=settings.checkpoint_every_s,
             checkpoint=self._first_readable(current),
             deliverables=tuple(deliverables),
+            once={
+                made.name: path for made in claim.once if (path := self._whole(made)) is not None
+            },
         )
 
     def _teacher(self, teacher_id: str) -> TeacherFile:

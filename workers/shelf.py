@@ -14,6 +14,7 @@ from app.tables import Artifact, Row
 
 CHECKPOINT: Final = "checkpoint"
 DELIVERABLE: Final = "deliverable"
+ONCE: Final = "once"
 KEEP = 2
 """Checkpoints kept, beside the best: the last one may turn out to be damaged."""
 

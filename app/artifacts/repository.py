@@ -7,8 +7,8 @@ from sqlalchemy.orm import Session
 
 from app.tables import Artifact
 
-INTERNAL = ("deliverable",)
-"""What one stage hands to the next."""
+INTERNAL = ("deliverable", "once")
+"""What one stage, or one attempt, hands to the next."""
 
 
 def of_job(session: Session, job_id: str) -> Sequence[Artifact]:

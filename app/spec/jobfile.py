@@ -60,6 +60,8 @@ class JobFile(Spec):
     """All a trainer needs to know."""
 
     job: JobSpec
+    owner: str = ""
+    """Whose job it is: what is kept for later jobs is kept for the owner's."""
     teachers: dict[TeacherId, TeacherFile] = Field(default_factory=dict)
     datasets: dict[DatasetId, PreparedFile | DatasetSpec]
     files: dict[FileId, Path] = Field(default_factory=dict)
@@ -69,3 +71,5 @@ class JobFile(Spec):
     checkpoint_every_s: float = Field(default=60.0, gt=0)
     checkpoint: Checkpoint | None = None
     deliverables: tuple[Deliverable, ...] = ()
+    once: dict[str, Path] = Field(default_factory=dict)
+    """What an earlier attempt computed once, by artifact name."""

@@ -28,6 +28,11 @@ def resumed(run, stops: list[int], **fields):
             "checkpoint": Checkpoint(file=checkpoints[-1]["file"], sha256=checkpoints[-1]["sha256"])
             if checkpoints
             else None,
+            "once": {
+                fields_["name"]: fields_["file"]
+                for name, fields_ in events
+                if name == "artifact" and fields_["kind"] == "once"
+            },
         }
     whole = Recorder()
     whole.events = events
@@ -67,6 +72,7 @@ VARIANTS = {
         }
         for name in ("one", "ffl", "ensemblenet")
     },
+    "specialists": {"method": {"name": "specialists", "specialist_epochs": 1}},
     "net2net": {
         "method": {"name": "net2net"},
         "student": {"family": "mlp", "inputs": 64, "hidden": [70, 64], "dropout": 0.1},

@@ -31,6 +31,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "dml": ({"peers": 2, "networks": [mlp(8)]}, mlp(16), {}),
     "one": ({"branches": 2}, mlp(32, 16), {}),
     "ffl": ({"temperature": 2}, mlp(32, 16), {}),
+    "specialists": ({"count": 2, "specialist_epochs": 2}, mlp(16), {}),
     "net2net": ({}, mlp(80, 64), {}),
     "ensemblenet": ({"heads": 2}, mlp(32, 16), {}),
 }

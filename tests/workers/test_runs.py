@@ -9,7 +9,7 @@ from app.storage import StorageAway
 from tests.workers.rows import add_dataset, add_job
 from workers.ledger import Ledger
 from workers.runs import Run
-from workers.shelf import CHECKPOINT, DELIVERABLE, Made
+from workers.shelf import CHECKPOINT, DELIVERABLE, ONCE, Made
 
 
 class Attempts:
@@ -99,3 +99,13 @@ def test_no_work_is_lost_to_a_store_that_is_away(attempts, monkeypatch):
     monkeypatch.setattr(attempts.storage, "local_path", away)
     with pytest.raises(StorageAway):
         run.prepare()
+
+
+def test_what_was_computed_once_is_handed_on_while_it_is_whole(attempts):
+    whole = attempts.publish(ONCE, 0, 1)
+    flip_a_bit(attempts.publish(ONCE, 0, 2))
+    file = attempts.next()
+    assert list(file.once) == [f"{ONCE}-0-1"]
+    assert file.once[f"{ONCE}-0-1"].read_bytes() == whole.read_bytes()
+    assert not file.deliverables
+    assert file.checkpoint is None

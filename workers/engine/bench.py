@@ -1,7 +1,7 @@
 """The bench: what a plan may use."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from workers.data.prepared import Prepared
 from workers.engine.cache import Cache
 from workers.engine.device import Arithmetic
 from workers.engine.evaluate import predict, validation_metrics
+from workers.engine.keep import Keep
 from workers.engine.reporter import Reporter, Stopped
 from workers.engine.soft_targets import RecordedTargets, SoftTargets, Teacher
 from workers.engine.stages import Objective, Stage, mix
@@ -89,6 +90,7 @@ class Bench:
     reporter: Reporter
     student_file: Path | None
     seed: int
+    keep: Keep
     prefix: str = ""
     """Put before the metrics' names."""
 
@@ -129,6 +131,10 @@ class Bench:
     def freeze(self, network: nn.Module) -> nn.Module:
         """A teacher of any module: no gradients, and eval mode for good."""
         return network.requires_grad_(False).eval()
+
+    def once(self, key: str, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        """Costly work without gradients, done once a job: all seeds share it, and resumed runs."""
+        return self.keep.once(key, compute)
 
     def transfer(self) -> Transfer:
         """The job's transfer set, as the job's views."""

@@ -87,7 +87,8 @@ class Conductor:
             return Trained(seed, end.value, self.last.best_epoch, time.monotonic() - began)
 
     def _conduct(self, stage: Stage, seed: int) -> nn.Module:
-        run = replace(self.run, seed=seed)
+        before, after = self.done(self.number), self.done(self.number + 1)
+        run = replace(self.run, seed=seed, before=before, share=after - before)
         if self.number in self.delivered:
             self.last = _load_deliverable(stage.trainee, self.delivered[self.number])
         else:
@@ -104,6 +105,10 @@ class Conductor:
         self.number += 1
         self.offset += stage.steps
         return stage.deliver(stage.trainee)
+
+    def done(self, number: int) -> float:
+        """The share of the job's epochs that its first `number` stages have."""
+        return sum(self.epochs[:number]) / sum(self.epochs)
 
     def total_steps(self, stage: Stage) -> int:
         """Steps of the whole job, taking epochs to come to be as long as this stage's."""
@@ -123,7 +128,7 @@ class Conductor:
             epochs=epochs,
             step=self.offset,
             steps=total,
-            fraction=round(self.offset / total, 6),
+            fraction=round(self.done(self.number), 6),
             samples_per_s=0.0,
             eta_s=None,
         )

@@ -21,6 +21,7 @@ from workers.engine.cache import Cache
 from workers.engine.conduct import Conductor, Stopped, Trained, planned_epochs, wants_baseline
 from workers.engine.device import Arithmetic, pick_device, resolve
 from workers.engine.evaluate import predict
+from workers.engine.keep import Keep
 from workers.engine.losses import log_soften, log_soften_ensemble
 from workers.engine.publish import Publisher
 from workers.engine.repair import apply_bias, best_bias
@@ -74,6 +75,7 @@ def run_job(
         reporter=reporter,
         student_file=student_file,
         seed=job.training.seed,
+        keep=Keep(out, reporter, dict(file.once)),
     )
     for teacher in teachers:
         bench.freeze(bench.place(teacher.network))

@@ -33,6 +33,10 @@ class Run:
     spec_sha256: str
     checkpoint_every_s: float
     stages: int
+    before: float = 0.0
+    """The share of the job's epochs that comes before this stage."""
+    share: float = 1.0
+    """The share that this stage has."""
 
 
 @dataclass
@@ -251,7 +255,7 @@ class _Pace:
             epochs=self.stage.training.epochs,
             step=done,
             steps=self.total,
-            fraction=round(done / self.total, 6),
+            fraction=round(self.run.before + self.run.share * step / self.stage.steps, 6),
             samples_per_s=round(rate, 1),
             eta_s=round((self.total - done) * batch / rate, 1),
         )

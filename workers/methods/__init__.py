@@ -12,6 +12,7 @@ from workers.methods import (  # noqa: F401  (each registers its plan)
     nkd,
     one,
     policy,
+    specialists,
     supervised,
     wttm,
 )

@@ -12,7 +12,7 @@ from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
 from app.spec.methods.online import DML
-from app.spec.methods.structure import FFL, ONE, EnsembleNet, Net2Net
+from app.spec.methods.structure import FFL, ONE, EnsembleNet, Net2Net, Specialists
 
 MethodSpec = Annotated[
     Supervised
@@ -27,7 +27,8 @@ MethodSpec = Annotated[
     | FFL
     | EnsembleNet
     | Net2Net
-    | DML,
+    | DML
+    | Specialists,
     Field(discriminator="name"),
 ]
 
@@ -51,5 +52,6 @@ __all__ = [
     "MethodSpec",
     "Net2Net",
     "Policy",
+    "Specialists",
     "Supervised",
 ]

@@ -1,13 +1,18 @@
 """Methods that shape networks: branches that teach each other, growth, specialists."""
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from app.spec.growth import growth
 from app.spec.methods.base import Flaw, Method
 from app.spec.network import Network
+from app.spec.schedules import Fraction, Temperature
+
+ClassSet = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=10_000)
+]
 
 PAPER_RAMP = 80 / 300
 """The share of their 300 epochs over which ONE and FFL let their distillation terms grow."""
@@ -122,3 +127,67 @@ class Net2Net(Method):
             except ValueError as error:
                 detail = f"This student cannot start as the teacher's function: {error}."
                 yield "/student/network", "cannot_grow", detail
+
+
+class Specialists(Method):
+    """Specialists beside a generalist (Hinton, Vinyals and Dean 2015, section 5, 1503.02531).
+
+    The teacher is the generalist. 1 k-means over the columns of the covariance of its probabilities
+    makes sets of classes that it confuses. 2 For each set a copy of the generalist, its head cut to
+    the set and a dustbin class, learns from as many examples of the set as of the rest; 3 its
+    dustbin logit is then raised by log((1 - pi) / pi), pi the share of the set. 4 q minimises
+    KL(p_g || q) + sum of KL(p_m || q) over the specialists whose set meets the generalist's `top`
+    classes. Last, what the paper leaves undone, the student learns from q: loss = alpha T^2
+    KL(q_T || softmax(z_s / T)) + (1 - alpha) cross_entropy(z_s, y), q_T as q^(1/T), normalised.
+    """
+
+    title: ClassVar[str] = "Generalist and specialists"
+    paper: ClassVar[str | None] = "arXiv:1503.02531"
+    teachers: ClassVar[tuple[int, int | None]] = (1, 1)
+
+    name: Literal["specialists"] = "specialists"
+    count: int = Field(default=3, ge=2, le=64)
+    """Clusters, where `sets` does not give them."""
+    sets: tuple[ClassSet, ...] | None = Field(default=None, min_length=1, max_length=64)
+    """The specialists' classes; they may overlap, and need not cover all. Null finds clusters."""
+    specialist_epochs: int | None = Field(default=None, ge=1, le=10_000)
+    """Epochs of each specialist, over twice the examples of its set; null takes the job's."""
+    specialist_lr_scale: float = Field(default=0.1, gt=0, le=10)
+    """Factor on `optimizer.lr` for specialists, which start from a trained network."""
+    top: int = Field(default=1, ge=1, le=1000)
+    """How many of the generalist's most probable classes choose the active specialists."""
+    temperature: Temperature = 4.0
+    """T of the student's stage. A number or a ramp."""
+    alpha: Fraction = 0.9
+    """Weight of the SOFT term of the student's stage. A number or a ramp."""
+
+    @model_validator(mode="after")
+    def _classes_once(self) -> Self:
+        if any(len(set(classes)) < len(classes) for classes in self.sets or ()):
+            raise ValueError("a set names a class twice")
+        return self
+
+    @property
+    def specialists(self) -> int:
+        """How many there are."""
+        return self.count if self.sets is None else len(self.sets)
+
+    def stage_epochs(self, epochs: int) -> tuple[int, ...]:
+        return (self.specialist_epochs or epochs,) * self.specialists + (epochs,)
+
+    def flaws(self, student: Network, teachers: Sequence[Network]) -> Iterator[Flaw]:
+        yield from super().flaws(student, teachers)
+        if len(teachers) != 1:
+            detail = f"{self.title} needs a teacher's checkpoint: recorded outputs have no weights."
+            yield "/teachers", "checkpoint_required", detail
+        if self.sets is None and self.count >= student.classes:
+            detail = f"{student.classes} classes cannot make {self.count} clusters."
+            yield "/method/count", "too_many_clusters", detail
+        for index, classes in enumerate(self.sets or ()):
+            pointer = f"/method/sets/{index}"
+            if max(classes) >= student.classes:
+                detail = f"There is no class {max(classes)}: they are 0 to {student.classes - 1}."
+                yield pointer, "class_out_of_range", detail
+            elif len(classes) == student.classes:
+                detail = "A specialist of all classes leaves nothing for its dustbin."
+                yield pointer, "no_dustbin", detail
