@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 
 from app.settings import Settings
+from benchmarks.chaos.servers import Postgres
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +66,18 @@ class Api:
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
+
+
+@contextmanager
+def own_postgres() -> Iterator[Postgres]:
+    """A server that a test may break. It runs as another user where the tests run as root, so its
+    folder lies outside of pytest's, which are closed to others."""
+    with tempfile.TemporaryDirectory(prefix="stillhouse-postgres-") as folder:
+        server = Postgres(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ SIGTERM asks a training for a checkpoint and a quick end: it answers `stopped`.
 
 Events (trainer -> supervisor), each with its name in "event":
 
-    hello       device, memory_bytes, gflops {precision: rate}
+    hello       device, memory_bytes, gflops {precision: rate}, step_s
     resolved    device, threads, precision     what `auto` became, before the first step
     phase       phase                          validating, teaching, training, evaluating, exporting
     progress    stage, stages, epoch, epochs, step, steps, fraction, samples_per_s, eta_s

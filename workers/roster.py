@@ -38,6 +38,7 @@ class Roster:
             device=hello.get("device"),
             memory_bytes=hello.get("memory_bytes"),
             gflops=hello.get("gflops"),
+            step_s=hello.get("step_s"),
         )
 
     def leave(self) -> None:

@@ -29,7 +29,7 @@ from workers.data.raw import Limits
 from workers.data.readers import Files
 from workers.disk import STORAGE_FULL, disk_full
 from workers.engine.cache import Cache
-from workers.engine.device import measure_gflops, memory_bytes, pick_device
+from workers.engine.device import measure_gflops, measure_step_s, memory_bytes, pick_device
 from workers.engine.job import run_job
 from workers.engine.reporter import Stopped
 from workers.limits import Bounds, confine, impose, overstepped
@@ -158,6 +158,7 @@ def standby() -> int:
         device=device.type,
         memory_bytes=memory_bytes(device),
         gflops=measure_gflops(device),
+        step_s=measure_step_s(device),
     )
     line = sys.stdin.readline()
     if not line:

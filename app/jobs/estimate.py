@@ -15,6 +15,8 @@ from app.tables import Worker
 TRAIN_FACTOR = 3
 # What a whole training reaches of the rate of its matrix products alone.
 EFFICIENCY = 0.5
+# A step takes so many times one with next to no arithmetic in it, however small the networks.
+STEP_FACTOR = 3
 # Float32 copies of each weight: itself, its gradient, and what the optimiser remembers.
 COPIES = {"sgd": 3, "adam": 4, "adamw": 4}
 
@@ -27,6 +29,8 @@ class Resolution:
     device: str | None
     gflops: float | None
     """Measured, in the resolved precision."""
+    step_s: float = 0.0
+    """Measured seconds of a step with next to no arithmetic."""
 
 
 def resolve(spec: JobSpec, material: Material, workers: Sequence[Worker]) -> Resolution:
@@ -49,7 +53,8 @@ def _on(spec: JobSpec, worker: Worker) -> Resolution:
         precision = auto_precision(spec.student.network.flops, fast_bf16="bf16" in rates)
     training = spec.training.model_copy(update={"precision": precision})
     rate = rates.get(precision, rates.get("fp32"))
-    return Resolution(spec.model_copy(update={"training": training}), worker.device, rate)
+    resolved = spec.model_copy(update={"training": training})
+    return Resolution(resolved, worker.device, rate, worker.step_s or 0.0)
 
 
 def memory_bytes(spec: JobSpec, material: Material) -> int:
@@ -81,6 +86,15 @@ def check_memory(
         )
 
 
+def steps_of(spec: JobSpec, material: Material) -> int:
+    """Of all students and baselines together."""
+    epochs = sum(spec.stage_epochs)
+    if spec.baseline is not None:
+        compared = spec.method.compared and material.facts.labelled
+        epochs = spec.baseline.seeds * (epochs + (spec.training.epochs if compared else 0))
+    return epochs * -(-material.transfer_rows(spec) // spec.training.batch_size)
+
+
 def estimate(resolution: Resolution, material: Material) -> Estimate:
     """Of a job with nothing cached."""
     spec = resolution.spec
@@ -96,10 +110,13 @@ def estimate(resolution: Resolution, material: Material) -> Estimate:
     teaching = sum(network.flops for network in material.networks) * rows * views
     seconds, basis = None, "no worker has been seen lately, so no rate is known"
     if resolution.gflops:
-        seconds = round((train + teaching) / (EFFICIENCY * 1e9 * resolution.gflops), 3)
+        arithmetic = (train + teaching) / (EFFICIENCY * 1e9 * resolution.gflops)
+        steps = steps_of(spec, material)
+        seconds = round(arithmetic + steps * STEP_FACTOR * resolution.step_s, 3)
         basis = (
             f"{EFFICIENCY:.0%} of the {resolution.gflops:,.0f} GFLOP/s that a worker measured in "
-            f"{spec.training.precision} on {resolution.device}"
+            f"{spec.training.precision} on {resolution.device}, and at least"
+            f" {1e3 * STEP_FACTOR * resolution.step_s:.2f} ms for each of {steps:,} steps"
         )
     return Estimate(
         memory_bytes=memory_bytes(spec, material) + material.facts.bytes,

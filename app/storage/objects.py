@@ -130,7 +130,7 @@ def _options(url: str) -> dict[str, Any]:
         "retry_config": {"max_retries": 4, "retry_timeout": timedelta(seconds=30)},
         "client_options": {
             "connect_timeout": "5s",
-            "timeout": "60s",
+            "timeout": "30s",
             # The endpoint's own scheme decides; stores inside a house often have no certificate.
             "allow_http": True,
         },

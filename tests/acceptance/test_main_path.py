@@ -196,6 +196,12 @@ def test_a_pause_costs_no_bit(service, digits, teacher) -> None:
     paused = service.until(f"/jobs/{broken}", lambda it: it["state"] != "pausing", 20)
     assert paused["state"] == "paused"
     assert 0.3 < paused["progress"]["fraction"] < 1
+    saved = [
+        one["facts"]["step"]
+        for one in service.get(f"/jobs/{broken}/artifacts")["data"]
+        if one["kind"] == "checkpoint"
+    ]
+    assert paused["progress"]["step"] == max(saved)
     assert service.http.post(f"/jobs/{broken}/resume").json()["state"] == "queued"
     ended = service.ended(broken)
     assert (ended["state"], ended["attempt"]) == ("succeeded", 2), ended["error"]
@@ -210,6 +216,30 @@ def test_a_pause_costs_no_bit(service, digits, teacher) -> None:
         "running",
         "succeeded",
     ]
+
+
+def test_a_job_goes_on_from_anothers_checkpoint(service, digits, teacher) -> None:
+    """The same job again from its end is the same student; a longer one only trains the rest."""
+    body = kd_job(teacher, digits, training={"epochs": 20, "seed": 9}, baseline=None)
+    first = service.post("/jobs", body)["id"]
+    assert service.ended(first)["state"] == "succeeded"
+    (best,) = [
+        one
+        for one in service.get(f"/jobs/{first}/artifacts")["data"]
+        if one["kind"] == "checkpoint" and one["facts"]["best"]
+    ]
+    again = service.post(f"/jobs/{first}/clone", {"from_checkpoint": "best"})["id"]
+    longer = service.post(
+        f"/jobs/{first}/clone",
+        {"from_checkpoint": best["name"], "overrides": {"training": {"epochs": 40}}},
+    )["id"]
+    assert service.ended(again)["state"] == "succeeded"
+    assert student_sha256(service, first) == student_sha256(service, again)
+    ended = service.ended(longer)
+    assert ended["state"] == "succeeded"
+    assert ended["progress"]["step"] == 2 * best["facts"]["step"]
+    (loss,) = service.get(f"/jobs/{longer}/metrics?keys=train/loss")["series"]
+    assert min(loss["x"]) > best["facts"]["step"]
 
 
 def student_sha256(service, job: str) -> str:

@@ -241,6 +241,17 @@ def test_validate_only_resolves_and_estimates(api: httpx.Client, rows: Rows, sna
     assert told["estimate"]["train_flops"] == alone["estimate"]["train_flops"]
 
 
+def test_small_steps_take_their_time(api: httpx.Client, rows: Rows) -> None:
+    """However little there is to compute: a step is never free."""
+    training = {"epochs": 7, "batch_size": 100}
+    body = job_body(rows, training=training, method={"name": "kd"}, baseline={"seeds": 2})
+    rows.worker(gflops={"fp32": 1e9}, step_s=0.001)
+    told = api.post("/jobs?validate_only=true", json=body).json()["estimate"]
+    # Two students and two baselines, 50 batches of 100 an epoch.
+    assert told["seconds"] == pytest.approx(2 * 2 * 7 * 50 * 3 * 0.001, rel=0.01)
+    assert "3.00 ms for each of 1,400 steps" in told["basis"]
+
+
 def test_a_dead_worker_tells_nothing(api: httpx.Client, rows: Rows) -> None:
     rows.worker(seen_at=sa.text("'2020-01-01 00:00:00'"))
     told = api.post("/jobs?validate_only=true", json=job_body(rows)).json()

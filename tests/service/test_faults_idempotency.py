@@ -20,7 +20,7 @@ from app.storage import DirectoryStorage
 from app.tables import IdempotencyKey, Job, JobEvent
 from benchmarks.chaos.servers import Postgres
 from tests.api.helpers import Rows, assert_problem, job_body
-from tests.processes import Api, apis
+from tests.processes import Api, apis, own_postgres
 
 CROWD = 300
 KEY = {"Idempotency-Key": "the-one-key"}
@@ -74,24 +74,21 @@ def test_a_crowd_before_two_processes(settings: Settings, database: Database) ->
 
 
 @pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
-    server = Postgres(tmp_path / "postgres")
-    yield server
-    server.close()
+def postgres() -> Iterator[Postgres]:
+    with own_postgres() as server:
+        yield server
 
 
 def test_a_crash_between_commit_and_answer(
-    own_postgres: Postgres, broker_url: str, tmp_path: Path
+    postgres: Postgres, broker_url: str, tmp_path: Path
 ) -> None:
     """PostgreSQL is told to wait for a standby that there is not: a commit is durable then, and
     not yet confirmed. That is the moment at which the API is killed."""
-    settings = Settings(
-        database_url=own_postgres.url, broker_url=broker_url, home=tmp_path / "home"
-    )
+    settings = Settings(database_url=postgres.url, broker_url=broker_url, home=tmp_path / "home")
     upgrade(settings)
     database = Database(settings.database)
     body = job_body(Rows(database, DirectoryStorage(settings.home / "artifacts")))
-    with apis(1, settings) as (api,), psycopg.connect(own_postgres.url, autocommit=True) as admin:
+    with apis(1, settings) as (api,), psycopg.connect(postgres.url, autocommit=True) as admin:
         confirm(admin, by="nobody")
         lost = Lost(api, body)
         waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"

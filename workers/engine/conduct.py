@@ -100,6 +100,7 @@ class Conductor:
                 offset=self.offset,
                 total_steps=self.total_steps(stage),
                 resume=resume,
+                keep_last=self.number + 1 == len(self.job.stage_epochs),
             )
             self._deliver(stage)
         self.number += 1

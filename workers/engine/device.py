@@ -61,6 +61,25 @@ def memory_bytes(device: torch.device) -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
+def measure_step_s(device: torch.device, steps: int = 20) -> float:
+    """Seconds of a training step with next to no arithmetic, in a few milliseconds of trying: what
+    small networks pay for, however fast the matrix products are."""
+    network = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.ReLU(), torch.nn.Linear(16, 16))
+    network.to(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, fused=True)
+    inputs = torch.ones(8, 16, device=device)
+    best = float("inf")
+    for _ in range(steps):
+        start = time.perf_counter()
+        optimizer.zero_grad(set_to_none=True)
+        network(inputs).square().mean().backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return round(best, 6)
+
+
 def measure_gflops(device: torch.device, size: int = 768) -> dict[str, float]:
     """Matrix rates in GFLOP/s by precision, in a few tens of milliseconds."""
     rates = {}

@@ -57,10 +57,12 @@ def train(
     offset: int,
     total_steps: int,
     resume: checkpoint.Saved | None = None,
+    keep_last: bool = False,
 ) -> Outcome:
     """Trains a stage and leaves its trainee with the selected epoch's weights.
 
-    `number` counts stages over the whole job, `offset` the steps of those before it. Raises
+    `number` counts stages over the whole job, `offset` the steps of those before it; `keep_last`
+    leaves a checkpoint of the end, marked as the best one: it holds the selected weights. Raises
     Stopped after a checkpoint when the reporter asks for it, and Refused (code
     `training_diverged`) when the loss is no longer finite.
     """
@@ -83,7 +85,7 @@ def train(
         )
     pace = _Pace(stage, run, number=number, offset=offset, total_steps=total_steps)
 
-    def save(*, is_last: bool = False) -> None:
+    def save(*, best: bool = False) -> None:
         if not _all_finite(trainee.parameters()):
             return  # keep the one before: it is the last good one
         began = time.monotonic()
@@ -98,12 +100,13 @@ def train(
             scaler=scaler,
             meter=vars(meter),
         )
+        pace.tell(position.step)  # nobody should see a checkpoint further on than the job
         run.reporter.send(
             "checkpoint",
             name=path.name,
             stage=number,
             step=offset + position.step,
-            best=is_last,
+            best=best,
             **file_facts(path),
         )
         pace.checkpointed(time.monotonic() - began)
@@ -161,7 +164,7 @@ def train(
     except Diverged:
         if position.best:
             trainee.load_state_dict(position.best)
-            save(is_last=True)
+            save(best=True)
         raise Refused(
             422,
             "training_diverged",
@@ -173,6 +176,8 @@ def train(
         ) from None
 
     # --- hand over
+    if keep_last:
+        save(best=True)
     if position.best:
         trainee.load_state_dict(position.best)
         trainee.to(device)
@@ -242,7 +247,11 @@ class _Pace:
             self.run.reporter.send("phase", phase="training")
         elif now - self.last_sent < 0.25 and step < self.stage.steps:
             return
-        self.last_sent = now
+        self.tell(step)
+
+    def tell(self, step: int) -> None:
+        """Where the run stands."""
+        now = self.last_sent = time.monotonic()
         elapsed = max(now - self.began, 1e-9)
         rate = self.examples / elapsed
         done = self.offset + step
@@ -257,7 +266,7 @@ class _Pace:
             steps=self.total,
             fraction=round(self.run.before + self.run.share * step / self.stage.steps, 6),
             samples_per_s=round(rate, 1),
-            eta_s=round((self.total - done) * batch / rate, 1),
+            eta_s=round((self.total - done) * batch / rate, 1) if rate else None,
         )
 
     def speed(self) -> dict[str, float]:

@@ -1,0 +1,135 @@
+"""Storage on a real S3 protocol: parts, checksums, ranges, addresses, and a server that dies."""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import obstore
+import pytest
+
+from app.db import Database
+from app.migrate import upgrade
+from app.settings import MIB, Settings
+from app.storage import ObjectStorage, StorageAway
+from tests.api.helpers import Rows, serve
+from tests.s3 import BUCKET, S3
+
+CONTENT = os.urandom(12 * MIB + 3)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+URL = f"s3://{BUCKET}/some/prefix"
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    server = S3(tmp_path_factory.mktemp("s3"))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        yield server
+    server.kill()
+
+
+@pytest.fixture
+def storage(s3: S3, tmp_path: Path) -> ObjectStorage:
+    return ObjectStorage(URL, tmp_path / "spool", presign_s=60)
+
+
+@pytest.fixture
+def remote(s3: S3, broker_url: str, tmp_path: Path) -> Settings:
+    """Of a service that stores there."""
+    settings = Settings(broker_url=broker_url, home=tmp_path / "home", storage_url=URL)
+    upgrade(settings)
+    return settings
+
+
+def put(storage: ObjectStorage, content: bytes) -> str:
+    with storage.writer() as writer:
+        writer.write(content)
+        return writer.commit()[0]
+
+
+def test_a_large_blob_goes_in_parts_with_checksums(s3: S3, storage: ObjectStorage) -> None:
+    assert put(storage, CONTENT) == SHA256
+    log = "\n".join(s3.requests())
+    assert f"POST /{BUCKET}/some/prefix/blobs/{SHA256[:2]}/{SHA256}?uploads" in log
+    assert "partNumber=3" in log
+    assert storage.size(SHA256) == len(CONTENT)
+    assert b"".join(storage.read(SHA256)) == CONTENT
+    assert (
+        b"".join(storage.read(SHA256, 9 * MIB - 5, 9 * MIB + 5))
+        == (CONTENT[9 * MIB - 5 : 9 * MIB + 5])
+    )
+    object_ = httpx.get(storage.address(SHA256) or "", headers={"Range": "bytes=0-0"})
+    assert object_.headers["x-amz-sdk-checksum-algorithm"] == "SHA256"
+    before = len(s3.requests())
+    assert put(storage, CONTENT) == SHA256
+    assert not any("partNumber" in line for line in s3.requests()[before:]), "stored once"
+
+
+def test_what_is_there_is_listed_and_goes(s3: S3, storage: ObjectStorage) -> None:
+    small = put(storage, b"small")
+    found = {blob.sha256: blob for blob in storage.stored()}
+    assert found[small].size == 5
+    storage.delete(small)
+    storage.delete(small)
+    assert small not in {blob.sha256 for blob in storage.stored()}
+    assert not storage.exists(small)
+
+
+def test_other_bytes_under_its_name_are_noticed(
+    s3: S3, storage: ObjectStorage, tmp_path: Path
+) -> None:
+    sha256 = put(storage, b"what was stored")
+    obstore.put(storage._store, f"blobs/{sha256[:2]}/{sha256}", b"what was put there")
+    with pytest.raises(StorageAway, match="other bytes"):
+        storage.local_path(sha256, tmp_path / "cache")
+    assert list((tmp_path / "cache").rglob("incoming-*")) == []
+    storage.delete(sha256)
+
+
+def test_clients_download_from_the_store(s3: S3, remote: Settings, storage: ObjectStorage) -> None:
+    """307 to an address of its own; what needs no bytes is answered here."""
+    database = Database(remote.database)
+    rows = Rows(database, storage)  # type: ignore[arg-type]
+    job = rows.job(state="succeeded")
+    sha256 = rows.artifact(job, "student.safetensors", b"0123456789")
+    rows.artifact(job, "report.json", b"{}", kind="report", format="json")
+    with serve(remote) as address, httpx.Client(base_url=address) as api:
+        answer = api.get(f"/jobs/{job}/student")
+        assert answer.status_code == 307
+        assert answer.headers["location"].startswith(f"{s3.endpoint}/{BUCKET}/some/prefix/blobs/")
+        assert answer.headers["etag"] == f'"{sha256}"'
+        part = api.get(
+            f"/jobs/{job}/student", headers={"Range": "bytes=3-6"}, follow_redirects=True
+        )
+        assert (part.status_code, part.content) == (206, b"3456")
+        assert part.history[0].status_code == 307
+        same = api.get(f"/jobs/{job}/student", headers={"If-None-Match": f'"{sha256}"'})
+        assert same.status_code == 304
+        assert api.head(f"/jobs/{job}/student").headers["content-length"] == "10"
+        assert api.get(f"/jobs/{job}/report").json() == {}
+    through = remote.model_copy(update={"presign_s": 0})
+    with serve(through) as address:
+        assert httpx.get(f"{address}/jobs/{job}/student").content == b"0123456789"
+    database.close()
+
+
+def test_a_server_that_is_killed_and_comes_back(
+    s3: S3, remote: Settings, storage: ObjectStorage
+) -> None:
+    sha256 = put(storage, b"kept")
+    with serve(remote) as address:
+        s3.kill()
+        with pytest.raises(StorageAway):
+            storage.exists(sha256)
+        answer = httpx.post(f"{address}/files", content=b"new", timeout=30)
+        assert answer.status_code == 503
+        assert answer.json()["code"] == "storage_unavailable"
+        assert answer.json()["retryable"]
+        checks = httpx.get(f"{address}/readyz", timeout=30).json()["errors"]
+        assert "/checks/storage" in [check["pointer"] for check in checks]
+        assert list((remote.home / "spool").glob("*")) == []
+        s3.start()
+        assert httpx.post(f"{address}/files", content=b"new", timeout=30).status_code == 201
