@@ -79,7 +79,7 @@ class Sweeper:
                 rung += 1
         return rung
 
-    def _count(self, what: str, by: int = 1) -> None:
+    def _count(self, what: tallies.Name, by: int = 1) -> None:
         """For the service's metrics, where the last sweep's age tells whether anybody sweeps."""
         if by:
             with self._database.transaction() as session:
