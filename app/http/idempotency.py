@@ -6,15 +6,31 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Request, Response
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.errors import Unprocessable
 from app.http.answers import Answer
-from app.tables import IdempotencyKey
+from app.tables import IdempotencyKey, Row
 from app.tenancy import made, project_of, unchanged
+
+_KEYS = Row.metadata.tables[IdempotencyKey.__tablename__]
+# Built once, and past the ORM: every POST runs them, and building them took longer than they do.
+_CLAIM = {
+    name: insert(_KEYS).on_conflict_do_nothing().returning(_KEYS.c.key)
+    for name, insert in (("postgresql", postgresql.insert), ("sqlite", sqlite.insert))
+}
+_KEEP = (
+    update(_KEYS)
+    .where(
+        _KEYS.c.project_id == bindparam("my_project_id"),
+        _KEYS.c.key == bindparam("my_key"),
+        _KEYS.c.operation == bindparam("my_operation"),
+    )
+    .values({name: bindparam(name) for name in ("status", "headers", "body")})
+)
 
 
 class Idempotency:
@@ -59,29 +75,19 @@ class Idempotency:
                 return self._replay(session)
             answer = create(session)
             _name(session, answer)
-            session.execute(
-                update(IdempotencyKey)
-                .where(*self._mine())
-                .values(status=answer.status, headers=dict(answer.headers), body=answer.body)
-            )
+            kept = {"status": answer.status, "headers": dict(answer.headers), "body": answer.body}
+            mine = {f"my_{name}": value for name, value in self._mine_as(session).items()}
+            session.execute(_KEEP, {**mine, **kept})
             return answer.response()
 
     def _claim(self, session: Session) -> bool:
-        insert = (
-            postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-        )
-        statement = (
-            insert(IdempotencyKey)
-            .values(
-                project_id=project_of(session),
-                key=self._key,
-                operation=self._operation,
-                request_sha256=self._fingerprint,
-            )
-            .on_conflict_do_nothing()
-            .returning(IdempotencyKey.key)
-        )
-        return session.execute(statement).one_or_none() is not None
+        claimed = _CLAIM[session.get_bind().dialect.name]
+        values = {**self._mine_as(session), "request_sha256": self._fingerprint}
+        return session.execute(claimed, values).one_or_none() is not None
+
+    def _mine_as(self, session: Session) -> dict[str, str | None]:
+        names = {"project_id": project_of(session), "key": self._key}
+        return {**names, "operation": self._operation}
 
     def _replay(self, session: Session) -> Response:
         kept = self._kept(session)

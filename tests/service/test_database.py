@@ -40,3 +40,32 @@ def test_after_commit_and_only_then(database: Database) -> None:
     with pytest.raises(RuntimeError):
         fail()
     assert done == ["committed"]
+
+
+def test_connections_that_the_server_closed_are_replaced(database: Database) -> None:
+    """As after a restart: nobody notices."""
+    if database.engine.dialect.name != "postgresql":
+        return
+    with database.reading() as first, database.transaction() as second, database.reading() as third:
+        pids = {one.scalar(sa.select(sa.func.pg_backend_pid())) for one in (first, second, third)}
+    assert len(pids) == 3
+    own = Database(database.engine.url.render_as_string(hide_password=False))
+    with own.reading() as session:
+        for pid in pids:
+            session.execute(sa.select(sa.func.pg_terminate_backend(pid, 5000)))
+    own.close()
+    for _ in range(4):
+        with database.reading() as session, database.transaction() as writing:
+            new = {one.scalar(sa.select(sa.func.pg_backend_pid())) for one in (session, writing)}
+            assert not new & pids
+
+
+def test_a_snapshot_stands_still(database: Database) -> None:
+    count = sa.select(sa.func.count()).select_from(Worker)
+    with database.snapshot() as session:
+        assert session.scalar(count) == 0
+        with database.transaction() as writing:
+            writing.add(Worker(id="w", queue="train"))
+        assert session.scalar(count) == 0
+    with database.reading() as session:
+        assert session.scalar(count) == 1
