@@ -84,16 +84,19 @@ class Service:
 
         upgrade(self._settings)
         descriptor = listener.fileno()
-        api = Child(
-            "api",
-            [sys.executable, "-m", "app.asgi"],
-            self._environment | {LISTEN_FD: str(descriptor)},
-            logs,
-            [descriptor],
-        )
+        apis = [
+            Child(
+                "api" if number == 0 else f"api-{number + 1}",
+                [sys.executable, "-m", "app.asgi"],
+                self._environment | {LISTEN_FD: str(descriptor)},
+                logs,
+                [descriptor],
+            )
+            for number in range(self._settings.api_processes)
+        ]
         train = self._worker("train", ",".join(TRAIN_QUEUES.values()), self._settings.workers, logs)
         light = self._worker(LIGHT_QUEUE, LIGHT_QUEUE, 2, logs)
-        self._workers = [api, train, light]
+        self._workers = [*apis, train, light]
         self.url = address(self._settings.host, listener.getsockname()[1])
         for child in self._workers:
             child.start()

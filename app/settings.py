@@ -61,6 +61,8 @@ class Settings(BaseSettings):
     """Signs cursors; empty keeps a random one under home. API processes with homes of their own
     must share it."""
 
+    api_processes: int = Field(default=1, ge=1, le=64)
+    """API processes that `make serve` starts on one socket: one is bound to a single core."""
     workers: int = Field(default=1, ge=1, le=64)
     """Trainings that one worker runs side by side: as many as it has accelerators."""
     threads: int | None = Field(default=None, ge=1)
