@@ -121,6 +121,7 @@ def restore(
             state.setdefault(int(index), {})[field_name] = value
         groups = saved.document["param_groups"][number]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        _lay_out_alike(optimizer)
     scaler.load_state_dict(saved.document["scaler"])
     if "meter" in saved.tensors:
         meter.sums = saved.tensors["meter"].to(next(trainee.parameters()).device)
@@ -135,3 +136,15 @@ def restore(
         best_epoch=saved.document["best_epoch"],
         best=saved.under("best"),
     )
+
+
+def _lay_out_alike(optimizer: torch.optim.Optimizer) -> None:
+    """Gives what an optimiser remembers of a parameter the parameter's own memory layout.
+
+    Files hold contiguous tensors, convolutions are channels_last, and fused kernels walk both in
+    the order of memory: they would give each weight another one's momentum.
+    """
+    for parameter, state in optimizer.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
