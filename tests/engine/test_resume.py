@@ -64,6 +64,12 @@ VARIANTS = {
         "method": {"name": "dml"},
         "training": {"precision": "fp16", "clip_norm": 1.0},
     },
+    "born_again": {"method": {"name": "born_again"}, "epochs": 1},
+    "born_again, dkpp, shifted": {
+        "method": {"name": "born_again", "generations": 2, "treatment": "dkpp", "hard_weight": 1},
+        "training": {"augment": [{"name": "shift", "pixels": 1}]},
+        "epochs": 1,
+    },
     **{
         name: {
             "method": {"name": name},

@@ -1,5 +1,7 @@
 """The bench: what a plan may use."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -144,9 +146,23 @@ class Bench:
             rows = rows.to(train.inputs.device)
         return Transfer(train.inputs, train.labels, self.training, rows)
 
-    def soft_targets(self, transfer: Transfer) -> Targets:
-        """The teachers' logits on a transfer set, from the cache where they are known."""
-        if not self.teachers:
+    def teacher(self, network: Preprocessed) -> Teacher:
+        """A network that this job has trained as a teacher: frozen, and named by its weights."""
+        digest = hashlib.sha256(json.dumps(self.preprocess, sort_keys=True).encode())
+        digest.update(network.network.spec.model_dump_json().encode())
+        for name, value in sorted(network.network.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        self.freeze(network)
+        return Teacher(network, digest.hexdigest())
+
+    def soft_targets(
+        self, transfer: Transfer, teachers: Sequence[Teacher] | None = None
+    ) -> Targets:
+        """The teachers' logits on a transfer set, from the cache where they are known: of the
+        job's teachers, or of those given."""
+        teachers = self.teachers if teachers is None else teachers
+        if not teachers:
             recorded = self.data.split("train").recorded
             if recorded is None:
                 raise ValueError("this job has no teacher and its data set brings no outputs")
@@ -158,7 +174,7 @@ class Bench:
             "view_seed": self.training.view_seed if self.training.augment else 0,
         }
         return SoftTargets(
-            self.teachers, transfer, view, self.cache, self.arithmetic, Teaching(self.reporter)
+            teachers, transfer, view, self.cache, self.arithmetic, Teaching(self.reporter)
         )
 
     def teacher_classes(self, split: str) -> Tensor | None:

@@ -19,7 +19,7 @@ from workers.engine import checkpoint, loop
 from workers.engine.bench import Bench
 from workers.engine.cache import content_key
 from workers.engine.reporter import Reporter, Stopped, file_facts
-from workers.engine.stages import Plan, Stage
+from workers.engine.stages import Made, Plan, Stage
 from workers.methods import plan
 from workers.networks.preprocess import Preprocessed
 
@@ -35,6 +35,8 @@ class Trained:
     network: Preprocessed
     best_epoch: int
     seconds: float
+    ensemble: Sequence[Preprocessed] = ()
+    """Trained on the way, and reported together beside the student."""
 
 
 class Conductor:
@@ -84,7 +86,9 @@ class Conductor:
                 delivered = self._conduct(stage, seed)
                 stage = stages_.send(delivered)
         except StopIteration as end:
-            return Trained(seed, end.value, self.last.best_epoch, time.monotonic() - began)
+            made = end.value if isinstance(end.value, Made) else Made(end.value)
+            seconds = time.monotonic() - began
+            return Trained(seed, made.student, self.last.best_epoch, seconds, made.ensemble)
 
     def _conduct(self, stage: Stage, seed: int) -> nn.Module:
         before, after = self.done(self.number), self.done(self.number + 1)

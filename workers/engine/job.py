@@ -2,6 +2,7 @@
 
 import hashlib
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from workers.engine.report import Answers, Pair, cost, difference, fidelity, mea
 from workers.engine.reporter import Reporter, file_facts
 from workers.engine.soft_targets import Teacher
 from workers.engine.waiting import considerate
+from workers.networks.preprocess import Preprocessed
 
 
 @considerate()
@@ -178,6 +180,18 @@ class Judge:
         total = {key: sum(one[key] for one in costs) for key in costs[0]} if costs else {}
         return answers, total
 
+    def ensemble(self, networks: Sequence[Preprocessed], class_names: Any) -> dict[str, Any]:
+        """Measures of the networks' mean probability, the cost of all, and each one's errors."""
+        inputs = self.data.split(self.split).inputs
+        members = [self.answers(network) for network in networks]
+        log_p = [member.log_probabilities for member in members]
+        together = Answers(log_soften_ensemble(log_p, 1.0), members[0].labels)
+        costs = [self.cost(network, inputs) for network in networks]
+        total = {key: sum(one[key] for one in costs) for key in costs[0]}
+        each = [measures(member, None) for member in members]
+        told = [{key: one[key] for key in one if key != "per_class"} for one in each]
+        return measures(together, class_names) | total | {"members": told}
+
     def cost(self, network: Any, inputs: Tensor) -> dict[str, Any]:
         return cost(network, network.network.spec, inputs)
 
@@ -210,6 +224,8 @@ class Judge:
             "reason": why_not,
             "sentence": f"There is no baseline: {why_not}.",
         }
+        if students[0].ensemble:
+            report["ensemble"] = self.ensemble(students[0].ensemble, class_names)
         baseline = None
         if baselines:
             pairs = [

@@ -20,8 +20,12 @@ def without(values_NC: Tensor, classes_N: Tensor) -> Tensor:
 
     Masking that entry by minus infinity instead would make 0 (-inf) of it in every KL.
     """
+    return values_NC.gather(1, _other_places(values_NC, classes_N))
+
+
+def _other_places(values_NC: Tensor, classes_N: Tensor) -> Tensor:
     places = torch.arange(values_NC.shape[1] - 1, device=values_NC.device)
-    return values_NC.gather(1, places + (places >= classes_N[:, None]))
+    return places + (places >= classes_N[:, None])
 
 
 def at_classes(values_NC: Tensor, classes_N: Tensor) -> Tensor:
@@ -106,3 +110,19 @@ def transformed(log_p_NC: Tensor, log_q_NC: Tensor, temperature: float) -> Tenso
     log_u = powers.logsumexp(dim=1, keepdim=True)
     log_p = powers - log_u
     return (log_p.add(log_u).exp() * (log_p - log_q_NC)).sum(dim=1).mean()
+
+
+def confidence_weighted(log_p_NC: Tensor, log_q_NC: Tensor, labels_N: Tensor) -> Tensor:
+    """sum over the batch of w cross_entropy(q, y), w = max p / sum of max p (Furlanello et al.
+    2018, equation 8): of the teacher, how sure it is of each example, and no more."""
+    weights = log_p_NC.amax(dim=1).softmax(dim=0)
+    return -(weights * at_classes(log_q_NC, labels_N)).sum()
+
+
+def permute_others(log_p_NC: Tensor, generator: torch.Generator) -> Tensor:
+    """Each row with its maximum kept in place and the other entries permuted, N x C (Furlanello
+    et al. 2018, equation 10). It is the maximum that stays, which need not be the label's entry."""
+    classes = log_p_NC.argmax(dim=1)
+    places = _other_places(log_p_NC, classes)
+    order = torch.rand(places.shape, generator=generator).argsort(dim=1).to(places.device)
+    return log_p_NC.scatter(1, places, log_p_NC.gather(1, places).gather(1, order))

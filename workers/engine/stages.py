@@ -13,6 +13,7 @@ from app.spec.training import Training
 
 if TYPE_CHECKING:
     from workers.engine.transfer import Transfer
+    from workers.networks.preprocess import Preprocessed
 
 
 def mix(*parts: int | str) -> int:
@@ -114,5 +115,13 @@ class Stage:
         return self.training.epochs * self.transfer.steps_per_epoch(self.training.batch_size)
 
 
-Plan = Generator[Stage, nn.Module, nn.Module]
+@dataclass(frozen=True)
+class Made:
+    """A student, and networks whose mean probability is worth reporting beside it."""
+
+    student: "Preprocessed"
+    ensemble: Sequence["Preprocessed"] = ()
+
+
+Plan = Generator[Stage, nn.Module, nn.Module | Made]
 """Yields stages, is sent what each delivered, and returns the student."""

@@ -1,6 +1,7 @@
 """The methods, a paper a file: each turns its parameters into a plan of stages."""
 
 from workers.methods import (  # noqa: F401  (each registers its plan)
+    born_again,
     dist,
     dkd,
     dml,

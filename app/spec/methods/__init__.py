@@ -11,7 +11,7 @@ from pydantic import Field
 from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
-from app.spec.methods.online import DML
+from app.spec.methods.online import DML, BornAgain
 from app.spec.methods.structure import FFL, ONE, EnsembleNet, Net2Net, Specialists
 
 MethodSpec = Annotated[
@@ -28,7 +28,8 @@ MethodSpec = Annotated[
     | EnsembleNet
     | Net2Net
     | DML
-    | Specialists,
+    | Specialists
+    | BornAgain,
     Field(discriminator="name"),
 ]
 
@@ -46,6 +47,7 @@ __all__ = [
     "NKD",
     "ONE",
     "WTTM",
+    "BornAgain",
     "EnsembleNet",
     "Logits",
     "Method",

@@ -46,3 +46,42 @@ class DML(Method):
 
     def peers_of(self, student: NetworkSpec) -> tuple[NetworkSpec, ...]:
         return (*self.networks, *(student,) * (self.peers - 1 - len(self.networks)))
+
+
+class BornAgain(Method):
+    """Born-again networks (Furlanello et al. 2018, arXiv 1805.04770).
+
+    Each generation is a fresh network taught by the one before it, the first by the job's teachers
+    (in the paper a network of the same kind: make it with `supervised`). p and q are the softmax at
+    1 of the generation before and this one. Treatments: `kd` is KL(p || q); `cwtm` (confidence
+    weighted by teacher max) is the sum over the batch of w cross_entropy(q, y), w = max p / sum of
+    max p; `dkpp` (dark knowledge with permuted predictions) is KL(p' || q), p' being p with its
+    maximum kept in place and the rest permuted, anew for each example and step. hard_weight
+    cross_entropy(q, y) is added. The last generation is the student, at the cost of all of them.
+    """
+
+    title: ClassVar[str] = "Born-again networks"
+    paper: ClassVar[str | None] = "arXiv:1805.04770"
+    teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    makes_start: ClassVar[bool] = True
+
+    name: Literal["born_again"] = "born_again"
+    generations: int = Field(default=3, ge=1, le=32)
+    """How many are trained, each for the job's epochs."""
+    treatment: Literal["kd", "cwtm", "dkpp"] = "kd"
+    """What is learned of the generation before."""
+    hard_weight: float = Field(default=0.0, ge=0, le=1000)
+    """Weight of the labels beside `kd` and `dkpp`: 1 is the paper's BAN+L. `cwtm` has them."""
+
+    @model_validator(mode="after")
+    def _labels_once(self) -> Self:
+        if self.treatment == "cwtm" and self.hard_weight > 0:
+            raise ValueError("cwtm learns the labels already: it takes no hard_weight")
+        return self
+
+    @property
+    def needs_labels(self) -> bool:
+        return self.treatment == "cwtm" or self.hard_weight > 0
+
+    def stage_epochs(self, epochs: int) -> tuple[int, ...]:
+        return (epochs,) * self.generations
