@@ -52,6 +52,10 @@ class Network(Spec):
     def follow(self, tracer: Tracer, x: Value) -> Value:
         """The forward pass in shapes, from the input to the logits."""
 
+    def rectified(self, tap: str) -> bool:  # noqa: ARG002
+        """Whether a tap's output has gone through a ReLU, so that it is never negative."""
+        return True
+
     def trace(self) -> Trace:
         return _trace(self)
 
@@ -325,6 +329,9 @@ class WideResNet(ImageNetwork):
     def stages(self) -> tuple[int, int, int]:
         """Channels of each stage."""
         return (16 * self.widen, 32 * self.widen, 64 * self.widen)
+
+    def rectified(self, tap: str) -> bool:
+        return tap == "pool"
 
     def follow(self, tracer: Tracer, x: Value) -> Value:
         x = tracer.tap("conv1", tracer.conv("conv1", x, 16, 3))

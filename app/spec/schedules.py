@@ -42,8 +42,16 @@ class WeightRamp(Ramp):
     end: float = Field(ge=0, le=1)
 
 
+class WideRamp(Ramp):
+    """A weight in [0, 1000] that changes while training."""
+
+    start: float = Field(ge=0, le=1000)
+    end: float = Field(ge=0, le=1000)
+
+
 Temperature = Annotated[float, Field(ge=0.01, le=1000)] | TemperatureRamp
 Fraction = Annotated[float, Field(ge=0, le=1)] | WeightRamp
+Weight = Annotated[float, Field(ge=0, le=1000)] | WideRamp
 
 
 def value_at(value: "float | Ramp", epoch: float, epochs: int) -> float:

@@ -114,6 +114,17 @@ class Training(Spec):
     def _sgd_by_default(cls, value: Any) -> Any:
         return named(value, "sgd")
 
+    def shortened(self, epochs: int) -> "Training":
+        """The same settings over fewer (or more) epochs: the schedule shrinks in proportion."""
+        factor = epochs / self.epochs
+        schedule = self.schedule.model_copy(
+            update={
+                "warmup_epochs": self.schedule.warmup_epochs * factor,
+                "milestones": tuple(milestone * factor for milestone in self.schedule.milestones),
+            }
+        )
+        return self.model_copy(update={"epochs": epochs, "schedule": schedule})
+
 
 NARROW_FROM_FLOPS = 1_000_000
 """Below this work an example, casting costs more than narrow arithmetic gains: see

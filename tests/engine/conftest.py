@@ -18,6 +18,9 @@ from workers.networks.store import save_network
 
 TEACHER = {"family": "mlp", "inputs": 64, "hidden": [64], "classes": 10}
 STUDENT = {"family": "mlp", "inputs": 64, "hidden": [16], "classes": 10, "dropout": 0.2}
+IMAGE_TEACHER = {"family": "convnet", "inputs": [1, 8, 8], "channels": [8, 16], "hidden": [32]}
+IMAGE_STUDENT = {**IMAGE_TEACHER, "hidden": [], "dropout": 0.2}
+"""Its feature maps have as many channels as the teacher's."""
 
 
 class Recorder:
@@ -72,11 +75,21 @@ def teacher_file(digits: PreparedFile, tmp_path_factory: pytest.TempPathFactory)
     return out / "student.safetensors"
 
 
+@pytest.fixture(scope="session")
+def image_teacher_file(digits: PreparedFile, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A teacher with feature maps."""
+    out = tmp_path_factory.mktemp("image-teacher")
+    job = job_file(digits, None, student=IMAGE_TEACHER, method={"name": "supervised"}, epochs=8)
+    run_job(job, digits, out, Cache(out / "cache", 10**9), Recorder())
+    return out / "student.safetensors"
+
+
 def job_file(
     dataset: PreparedFile,
     teachers: list[Path] | None,
     *,
     student: dict[str, Any] = STUDENT,
+    teacher: dict[str, Any] = TEACHER,
     method: dict[str, Any] | None = None,
     epochs: int = 3,
     training: dict[str, Any] | None = None,
@@ -99,7 +112,7 @@ def job_file(
                 **fields,
             },
             "teachers": {
-                name: {"network": TEACHER, "file": str(path)}
+                name: {"network": teacher, "file": str(path)}
                 for name, path in zip(ids, teachers or [], strict=True)
             },
             "datasets": {"dst_d": dataset},
@@ -110,9 +123,12 @@ def job_file(
 
 @pytest.fixture
 def run(
-    digits: PreparedFile, teacher_file: Path, tmp_path: Path
+    digits: PreparedFile, teacher_file: Path, image_teacher_file: Path, tmp_path: Path
 ) -> Callable[..., tuple[Path, Recorder]]:
-    """Runs a job on digits; by default kd from the trained teacher. Returns folder and events."""
+    """Runs a job on digits; by default kd from the trained teacher. Returns folder and events.
+
+    With `images` both networks have feature maps.
+    """
 
     def go(
         name: str = "run",
@@ -121,8 +137,12 @@ def run(
         cache: str = "cache",
         teachers: list[Path] | None = None,
         update: dict[str, Any] | None = None,
+        images: bool = False,
         **fields: Any,
     ) -> tuple[Path, Recorder]:
+        if images:
+            teachers = [image_teacher_file]
+            fields = {"teacher": IMAGE_TEACHER, "student": IMAGE_STUDENT, **fields}
         out = tmp_path / name
         out.mkdir(exist_ok=True)
         recorder = recorder or Recorder()

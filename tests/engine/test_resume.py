@@ -79,6 +79,13 @@ VARIANTS = {
         for name in ("one", "ffl", "ensemblenet")
     },
     "specialists": {"method": {"name": "specialists", "specialist_epochs": 1}},
+    "convolutions": {"images": True},
+    "fitnets": {"method": {"name": "fitnets"}},
+    "fitnets in one stage": {"method": {"name": "fitnets", "one_stage": True}},
+    "at": {"method": {"name": "at", "soft_weight": 1}, "images": True},
+    "rkd": {"method": {"name": "rkd"}},
+    "fsp": {"method": {"name": "fsp", "hint_epochs": 2}, "images": True},
+    "crd": {"method": {"name": "crd", "negatives": 200}},
     "net2net": {
         "method": {"name": "net2net"},
         "student": {"family": "mlp", "inputs": 64, "hidden": [70, 64], "dropout": 0.1},

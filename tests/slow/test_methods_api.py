@@ -34,6 +34,11 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "ffl": ({"temperature": 2}, mlp(32, 16), {}),
     "specialists": ({"count": 2, "specialist_epochs": 2}, mlp(16), {}),
     "net2net": ({}, mlp(80, 64), {}),
+    "fitnets": ({}, convnet(4, 16), {"epochs": 12, "batch_size": 32}),
+    "at": ({"beta": 100}, convnet(8, 8), {"batch_size": 32}),
+    "rkd": ({"soft_weight": 1}, convnet(4, 16), {"batch_size": 32}),
+    "fsp": ({"hint_epochs": 3}, convnet(8, 16), {"batch_size": 32}),
+    "crd": ({"negatives": 512}, convnet(4, 16), {"batch_size": 32}),
     "ensemblenet": ({"heads": 2}, mlp(32, 16), {}),
 }
 

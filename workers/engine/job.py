@@ -60,6 +60,10 @@ def run_job(
         own = entry.preprocess.model_dump_json() if entry.preprocess else facts.sha256
         teachers.append(Teacher(network, f"{sha256}/{own}"))
 
+    networks = [teacher.network.network.spec for teacher in teachers]
+    for pointer, code, detail in job.method.flaws(job.student.network, networks):
+        raise Refused.invalid(code, detail, pointer=pointer)  # the API has looked; a file is new
+
     student_file = file.files[job.student.file] if job.student.file else None
     if student_file is not None:  # unlike a teacher, nobody has looked at it yet
         try:

@@ -1,5 +1,7 @@
 """The modules behind `app.spec.network`: one file a family."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import singledispatch
 
 import torch
@@ -12,7 +14,7 @@ from workers.networks.resnet import ResNet
 from workers.networks.vgg import VGG
 from workers.networks.wrn import WideResNet
 
-__all__ = ["Net", "build", "module_of"]
+__all__ = ["Net", "build", "module_of", "seeded"]
 
 
 @singledispatch
@@ -37,7 +39,14 @@ def build(spec: specs.Network, *, seed: int | None = None) -> Net:
     """
     if seed is None:
         return module_of(spec)
+    with seeded(seed):
+        return module_of(spec)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """What is initialised on the CPU in here depends on the seed alone, and disturbs nothing."""
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would seed the accelerators too, which nothing puts back.
         torch.default_generator.manual_seed(seed)
-        return module_of(spec)
+        yield

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
+from app.spec.methods.features import AT, CRD, FSP, RKD, FitNets
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
 from app.spec.methods.online import DML, BornAgain
 from app.spec.methods.structure import FFL, ONE, EnsembleNet, Net2Net, Specialists
@@ -29,7 +30,12 @@ MethodSpec = Annotated[
     | Net2Net
     | DML
     | Specialists
-    | BornAgain,
+    | BornAgain
+    | FitNets
+    | AT
+    | RKD
+    | FSP
+    | CRD,
     Field(discriminator="name"),
 ]
 
@@ -38,17 +44,22 @@ METHODS: dict[str, type[Method]] = {
 }
 
 __all__ = [
+    "AT",
+    "CRD",
     "DIST",
     "DKD",
     "DML",
     "FFL",
+    "FSP",
     "KD",
     "METHODS",
     "NKD",
     "ONE",
+    "RKD",
     "WTTM",
     "BornAgain",
     "EnsembleNet",
+    "FitNets",
     "Logits",
     "Method",
     "MethodSpec",
