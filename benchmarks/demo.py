@@ -1,10 +1,10 @@
 """A real distillation, watched through the public HTTP API: `make demo`.
 
-Starts the service on a throw-away directory (or uses STILLHOUSE_URL), uploads the digits, trains a
-teacher, and distils a much smaller student twice: from all examples, and from a tenth of them, for
-which a teacher has more to give. Each time it checks what the service says: the download's
-checksum, and the reported accuracy, recomputed here with numpy alone. With STILLHOUSE_DATA set,
-MNIST follows.
+Starts the service on a throw-away directory (or uses STILLHOUSE_URL, with the API key of
+STILLHOUSE_KEY), uploads the digits, trains a teacher, and distils a much smaller student twice:
+from all examples, and from a tenth of them, for which a teacher has more to give. Each time it
+checks what the service says: the download's checksum, and the reported accuracy, recomputed here
+with numpy alone. With STILLHOUSE_DATA set, MNIST follows.
 
 It lives here and not in app/, since it is a client: nothing in it knows the service from inside.
 """
@@ -74,7 +74,9 @@ class Client:
     """The few requests of the main path."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=30)
+        key = os.environ.get("STILLHOUSE_KEY")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=30)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self._checked(self.http.post(path, json=body))

@@ -104,9 +104,9 @@ def home() -> Path:
     return Path(os.environ.get("STILLHOUSE_HOME", ".stillhouse"))
 
 
-def cache() -> Cache:
+def cache(file: JobFile) -> Cache:
     size = int(os.environ.get("STILLHOUSE_CACHE_BYTES", DEFAULT_CACHE_BYTES))
-    return Cache(home() / "cache", size)
+    return Cache(home() / "cache", size, file.owner)
 
 
 def prepared(file: JobFile, out: Path) -> PreparedFile:
@@ -174,7 +174,7 @@ def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None
         case "train":
             file = JobFile.model_validate_json(Path(order["job_file"]).read_bytes())
             out = Path(order["out"])
-            run_job(file, prepared(file, out), out, cache(), reporter)
+            run_job(file, prepared(file, out), out, cache(file), reporter)
         case "inspect_teacher":
             network = TypeAdapter(NetworkSpec).validate_python(order["network"])
             facts = inspect_checkpoint(Path(order["file"]), network, order["filename"])
@@ -228,7 +228,7 @@ def run_file(path: Path, out: Path) -> int:
     began = time.monotonic()
     try:
         with reporter.bar:
-            run_job(file, prepared(file, out), out, cache(), reporter)
+            run_job(file, prepared(file, out), out, cache(file), reporter)
     except Stopped:
         print(f"stopped; the checkpoint is in {out}", file=sys.stderr)  # noqa: T201
         return 130

@@ -3,7 +3,7 @@
     python docs/examples/distil_mnist.py mnist.npz [--epochs 5]
 
 Needs httpx, numpy and safetensors, nothing of Stillhouse. The service is found at STILLHOUSE_URL
-(http://127.0.0.1:8000).
+(http://127.0.0.1:8000); where it asks for an API key, STILLHOUSE_KEY holds one.
 """
 
 import argparse
@@ -20,7 +20,12 @@ import httpx
 import numpy as np
 from safetensors.numpy import load
 
-api = httpx.Client(base_url=os.environ.get("STILLHOUSE_URL", "http://127.0.0.1:8000"), timeout=60)
+key = os.environ.get("STILLHOUSE_KEY")
+api = httpx.Client(
+    base_url=os.environ.get("STILLHOUSE_URL", "http://127.0.0.1:8000"),
+    headers={"Authorization": f"Bearer {key}"} if key else {},
+    timeout=60,
+)
 
 
 def call(method: str, path: str, **kwargs: Any) -> dict[str, Any]:

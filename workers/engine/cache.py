@@ -15,11 +15,15 @@ def content_key(**parts: Any) -> str:
 
 
 class Cache:
-    """A folder of immutable files; the least recently used go when it grows over `max_bytes`."""
+    """A folder of immutable files; the least recently used go when it grows over `max_bytes`.
 
-    def __init__(self, folder: Path, max_bytes: int) -> None:
+    Each owner finds only what it has put there itself; the room is everybody's.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int, owner: str = "") -> None:
         self.folder = folder
         self.max_bytes = max_bytes
+        self.owner = owner
 
     def get(self, kind: str, key: str) -> Path | None:
         """The file, marked as used; None when it is not there."""
@@ -46,6 +50,8 @@ class Cache:
         return path
 
     def _path(self, kind: str, key: str) -> Path:
+        if self.owner:
+            key = content_key(owner=self.owner, key=key)
         return self.folder / kind / key[:2] / key
 
     def _trim(self, keep: Path) -> None:
