@@ -86,6 +86,10 @@ VARIANTS = {
     "rkd": {"method": {"name": "rkd"}},
     "fsp": {"method": {"name": "fsp", "hint_epochs": 2}, "images": True},
     "crd": {"method": {"name": "crd", "negatives": 200}},
+    "dataset_distillation": {
+        "method": {"name": "dataset_distillation", "steps": 2, "passes": 2},
+        "teachers": [],
+    },
     "net2net": {
         "method": {"name": "net2net"},
         "student": {"family": "mlp", "inputs": 64, "hidden": [70, 64], "dropout": 0.1},

@@ -33,6 +33,11 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "one": ({"branches": 2}, mlp(32, 16), {}),
     "ffl": ({"temperature": 2}, mlp(32, 16), {}),
     "specialists": ({"count": 2, "specialist_epochs": 2}, mlp(16), {}),
+    "dataset_distillation": (
+        {"steps": 3, "passes": 2, "rate": 0.1, "initialisation": "fixed"},
+        mlp(16),
+        {"optimizer": {"name": "adam", "lr": 0.05}, "epochs": 12},
+    ),
     "net2net": ({}, mlp(80, 64), {}),
     "fitnets": ({}, convnet(4, 16), {"epochs": 12, "batch_size": 32}),
     "at": ({"beta": 100}, convnet(8, 8), {"batch_size": 32}),

@@ -4,6 +4,7 @@ from workers.methods import (  # noqa: F401  (each registers its plan)
     at,
     born_again,
     crd,
+    dataset_distillation,
     dist,
     dkd,
     dml,

@@ -13,7 +13,14 @@ from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.features import AT, CRD, FSP, RKD, FitNets
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
 from app.spec.methods.online import DML, BornAgain
-from app.spec.methods.structure import FFL, ONE, EnsembleNet, Net2Net, Specialists
+from app.spec.methods.structure import (
+    FFL,
+    ONE,
+    DatasetDistillation,
+    EnsembleNet,
+    Net2Net,
+    Specialists,
+)
 
 MethodSpec = Annotated[
     Supervised
@@ -35,7 +42,8 @@ MethodSpec = Annotated[
     | AT
     | RKD
     | FSP
-    | CRD,
+    | CRD
+    | DatasetDistillation,
     Field(discriminator="name"),
 ]
 
@@ -58,6 +66,7 @@ __all__ = [
     "RKD",
     "WTTM",
     "BornAgain",
+    "DatasetDistillation",
     "EnsembleNet",
     "FitNets",
     "Logits",
