@@ -70,6 +70,10 @@ VARIANTS = {
         "training": {"augment": [{"name": "shift", "pixels": 1}]},
         "epochs": 1,
     },
+    "codistillation": {
+        "method": {"name": "codistillation", "exchange_steps": 4, "burn_in_epochs": 0.5},
+        "teachers": [],
+    },
     **{
         name: {
             "method": {"name": name},

@@ -30,6 +30,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "policy": ({"temperature": 0.5}, mlp(16), {}),
     "dml": ({"peers": 2, "networks": [mlp(8)]}, mlp(16), {}),
     "born_again": ({"generations": 2}, mlp(16), {}),
+    "codistillation": ({"exchange_steps": 10}, mlp(16), {}),
     "one": ({"branches": 2}, mlp(32, 16), {}),
     "ffl": ({"temperature": 2}, mlp(32, 16), {}),
     "specialists": ({"count": 2, "specialist_epochs": 2}, mlp(16), {}),

@@ -58,8 +58,9 @@ class Batch:
 
 
 Terms = dict[str, Tensor]
-Objective = Callable[[Batch, Clock], Terms]
-"""Named scalar terms of a batch. `loss` is what is minimised; the others are logged beside it."""
+Objective = Callable[[Any, Clock], Terms]
+"""Named scalar terms of a batch (or of a tuple of batches, where the transfer set gives those).
+`loss` is what is minimised; the others are logged beside it."""
 
 
 @dataclass(frozen=True)

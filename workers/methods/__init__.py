@@ -3,6 +3,7 @@
 from workers.methods import (  # noqa: F401  (each registers its plan)
     at,
     born_again,
+    codistillation,
     crd,
     dataset_distillation,
     dist,

@@ -12,7 +12,7 @@ from app.spec.methods.base import Method
 from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.features import AT, CRD, FSP, RKD, FitNets
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
-from app.spec.methods.online import DML, BornAgain
+from app.spec.methods.online import DML, BornAgain, Codistillation
 from app.spec.methods.structure import (
     FFL,
     ONE,
@@ -43,7 +43,8 @@ MethodSpec = Annotated[
     | RKD
     | FSP
     | CRD
-    | DatasetDistillation,
+    | DatasetDistillation
+    | Codistillation,
     Field(discriminator="name"),
 ]
 
@@ -66,6 +67,7 @@ __all__ = [
     "RKD",
     "WTTM",
     "BornAgain",
+    "Codistillation",
     "DatasetDistillation",
     "EnsembleNet",
     "FitNets",

@@ -85,3 +85,39 @@ class BornAgain(Method):
 
     def stage_epochs(self, epochs: int) -> tuple[int, ...]:
         return (epochs,) * self.generations
+
+
+class Codistillation(Method):
+    """Codistillation, online distillation at scale (Anil et al. 2018, arXiv 1804.03235).
+
+    K workers train copies of the student from weights of their own, each on its own shard of the
+    transfer set, and see of each other only copies made every `exchange_steps` steps. Worker k's
+    loss = cross_entropy(z_k, y), and after the burn-in + weight T^2 KL(mean over the others of
+    softmax(stale z_l / T) || softmax(z_k / T)). All workers are simulated in one process here. Each
+    takes as many steps as a plain training on the whole set would. The student is the first.
+    """
+
+    title: ClassVar[str] = "Codistillation"
+    paper: ClassVar[str | None] = "arXiv:1804.03235"
+    teachers: ClassVar[tuple[int, int | None]] = (0, 0)
+
+    name: Literal["codistillation"] = "codistillation"
+    peers: int = Field(default=2, ge=2, le=16)
+    """K, counting the student's."""
+    shards: Literal["disjoint", "shared"] = "disjoint"
+    """A K-th of the transfer set for each worker, dealt by the seed, or all of it for everyone."""
+    burn_in_epochs: float = Field(default=1.0, ge=0, le=10_000)
+    """Epochs on the labels alone; the first exchange is at their end."""
+    exchange_steps: int = Field(default=50, ge=1, le=1_000_000)
+    """Steps between exchanges (the paper's language model: 50)."""
+    weight: float = Field(default=1.0, gt=0, le=1000)
+    """Weight of what the others predict."""
+    temperature: float = Field(default=1.0, ge=0.01, le=1000)
+    """T."""
+
+    @property
+    def whole_after_epochs(self) -> float:
+        return self.burn_in_epochs
+
+    def peers_of(self, student: NetworkSpec) -> tuple[NetworkSpec, ...]:
+        return (student,) * (self.peers - 1)
