@@ -109,6 +109,7 @@ def test_both_stages_together_take_the_baseline_s_epochs() -> None:
     assert FitNets(one_stage=True).stage_epochs(1) == (1,)
     with pytest.raises(ValueError, match="none would be left"):
         method.stage_epochs(1)
+    assert FitNets(hint_optimizer={"lr": 0.01}).hint_optimizer.name == "adam"
     steps = Training(epochs=240, schedule=Schedule(name="step", milestones=(150, 180, 210)))
     assert steps.shortened(80).schedule.milestones == (50, 60, 70)
     assert Training(epochs=9, schedule=Schedule(warmup_epochs=3)).shortened(

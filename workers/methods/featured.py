@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from app.spec.methods.features import FeatureMethod, Joined
+from app.spec.methods.features import Joined
+from app.spec.methods.layers import FeatureMethod
 from app.spec.schedules import Temperature, value_at
 from workers.engine.bench import Bench
 from workers.engine.losses import hard_loss, kl_divergence, log_soften
