@@ -121,5 +121,8 @@ def _pool(broker_url: str) -> ConnectionPool | None:
 
 def _redis(pool: ConnectionPool) -> RedisStorage:
     return RedisStorage(
-        "async+redis://", implementation="redispy", key_prefix=PREFIX, connection_pool=pool
+        "async+redis://",
+        implementation="redispy",
+        key_prefix=PREFIX,
+        connection_pool=pool,  # type: ignore[arg-type]  # handed to redis-py as it is
     )
