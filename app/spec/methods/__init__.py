@@ -34,15 +34,15 @@ MethodSpec = Annotated[
     | ONE
     | FFL
     | EnsembleNet
-    | Net2Net
-    | DML
-    | Specialists
-    | BornAgain
     | FitNets
     | AT
     | RKD
     | FSP
     | CRD
+    | DML
+    | Net2Net
+    | Specialists
+    | BornAgain
     | DatasetDistillation
     | Codistillation,
     Field(discriminator="name"),
