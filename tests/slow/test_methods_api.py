@@ -29,7 +29,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "wttm": ({"temperature": 2}, mlp(16), {}),
     "policy": ({"temperature": 0.5}, mlp(16), {}),
     "dml": ({"peers": 2, "networks": [mlp(8)]}, mlp(16), {}),
-    "born_again": ({"generations": 2}, mlp(16), {}),
+    "born_again": ({"generations": 2}, mlp(16), {"epochs": 30}),
     "codistillation": ({"exchange_steps": 10}, mlp(16), {}),
     "one": ({"branches": 2}, mlp(32, 16), {}),
     "ffl": ({"temperature": 2}, mlp(32, 16), {}),
