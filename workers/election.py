@@ -19,7 +19,7 @@ matters."""
 def elected(database: Database, home: Path, office: str) -> Iterator[bool]:
     """Whether this worker holds the office for the length of the block."""
     if database.engine.dialect.name == "postgresql":
-        with database.reading() as session:
+        with database.transaction() as session:  # the lock ends with it
             lock = text("SELECT pg_try_advisory_xact_lock(:ours, :office)")
             numbers = {"ours": LOCKS, "office": zlib.crc32(office.encode()) & 0x7FFF_FFFF}
             yield bool(session.scalar(lock, numbers))

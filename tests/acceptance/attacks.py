@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -114,7 +115,8 @@ def trickled(head: str, rest: bytes, *, within_s: float, whole_head: bool = True
             sender.start()
             found = _read_problem(connection)
             assert time.monotonic() - began < within_s
-            connection.shutdown(socket.SHUT_RDWR)
+            with suppress(OSError):  # the service may have cut the line altogether
+                connection.shutdown(socket.SHUT_RDWR)
             sender.join()
         return found
 
