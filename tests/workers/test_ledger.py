@@ -286,8 +286,8 @@ def test_the_time_that_attempts_took_is_added_up(ledger, database):
         claim = taken(ledger, job_id)
         time.sleep(0.05)
         ledger.release(claim, reason="test", fruitless=False)
-        time.sleep(0.05)
-    assert 0.1 <= taken(ledger, job_id).seconds_held < 0.2
+        time.sleep(0.5)  # nobody holds it, and this does not count
+    assert 0.1 <= taken(ledger, job_id).seconds_held < 0.9
 
 
 def test_recovery_goes_past_a_row_that_a_stopped_process_holds(ledger, database, request):
