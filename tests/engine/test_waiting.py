@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 import torch
 
-from workers.engine.waiting import ALONE, SHARED, Watch, considerate, stood_ready_s
-
-pytestmark = pytest.mark.skipif(stood_ready_s() is None, reason="this system does not tell")
+from workers.engine.waiting import ALONE, SHARED, Watch, considerate, stood_ready
 
 
 def test_it_switches_at_its_thresholds_and_not_between() -> None:
@@ -23,6 +22,7 @@ def test_it_switches_at_its_thresholds_and_not_between() -> None:
         assert watch.asleep is asleep
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads waited")
 def test_a_training_beside_busy_processes_is_noticed() -> None:
     busy = [
         subprocess.Popen([sys.executable, "-c", "while True: pass"])
@@ -39,6 +39,21 @@ def test_a_training_beside_busy_processes_is_noticed() -> None:
         for process in busy:
             process.kill()
             process.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how long threads waited")
+def test_threads_that_come_and_go_do_not_confuse_it() -> None:
+    """A thread that ends takes its waiting with it; one that is new has waited from its birth."""
+    ended = threading.Event()
+    thread = threading.Thread(target=ended.wait)
+    before = stood_ready()
+    thread.start()
+    during = stood_ready()
+    ended.set()
+    thread.join()
+    assert len(during) > len(before) > 0
+    assert before.keys() <= during.keys()
+    assert all(during[task] >= seconds for task, seconds in before.items())
 
 
 def test_products_are_the_same_bits_spinning_or_asleep() -> None:

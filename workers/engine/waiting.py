@@ -8,6 +8,7 @@ more OpenMP threads than cores: so a second team, that does nothing, is the swit
 """
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,11 +51,12 @@ class Watch(threading.Thread):
         return self._idlers is not None
 
     def run(self) -> None:
-        before = stood_ready_s()
-        while before is not None and not self._ended.wait(self.interval_s):
-            now = stood_ready_s() or before
-            self.look((now - before) / self.interval_s)
-            before = now
+        before, began = stood_ready(), time.monotonic()
+        while before and not self._ended.wait(self.interval_s):
+            now, ended = stood_ready(), time.monotonic()
+            stood = sum(seconds - before.get(task, 0.0) for task, seconds in now.items())
+            self.look(stood / (ended - began))
+            before, began = now, ended
         self._wake()
 
     def look(self, share: float) -> None:
@@ -75,15 +77,18 @@ class Watch(threading.Thread):
             self._idlers = None
 
 
-def stood_ready_s() -> float | None:
-    """Seconds that this process's threads have stood ready without a core; None if unknown."""
-    total = 0
+def stood_ready() -> dict[str, float]:
+    """Seconds that each thread of this process has stood ready without a core, by its number.
+
+    Empty where the system does not tell.
+    """
+    seconds = {}
     for task in TASKS.glob("*/schedstat"):
         try:
-            total += int(task.read_text().split()[1])
+            seconds[task.parent.name] = int(task.read_text().split()[1]) / 1e9
         except (OSError, IndexError):
             continue  # a thread that has just ended
-    return total / 1e9 if total else None
+    return seconds
 
 
 class _Idlers:
