@@ -96,7 +96,7 @@ class Roller:
     ) -> None:
         self.rows = rows
         self.step = step
-        self.open = [Sums(*one) for one in open_] if open_ else [NOTHING] * len(SIZES)  # type: ignore[arg-type]
+        self.open = [Sums._make(one) for one in open_] if open_ else [NOTHING] * len(SIZES)
 
     def feed(self, rows: Sequence[Row]) -> Iterator[Rollup]:
         """The roll-ups that are full now. The steps must rise from call to call."""

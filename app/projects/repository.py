@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, func, select, union, update
+from sqlalchemy import CompoundSelect, Select, func, select, union, update
 from sqlalchemy.orm import Session
 
 from app.db import now, now_plus
@@ -78,12 +78,12 @@ def refers_to(session: Session, project_id: str, sha256: str | None) -> bool:
     return session.scalar(statement) is not None
 
 
-def _referred(project_id: str) -> ColumnElement[str]:
+def _referred(project_id: str) -> CompoundSelect[str]:
     owners = (File, Teacher, Dataset)
     return union(
         *(select(row.sha256).where(row.project_id == project_id) for row in owners),
         select(Artifact.sha256).join(Job).where(Job.project_id == project_id),
-    )  # type: ignore[return-value]
+    )
 
 
 def keys() -> Select[ApiKey]:

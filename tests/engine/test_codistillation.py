@@ -58,7 +58,7 @@ def test_exchanges_begin_with_the_end_of_the_burn_in() -> None:
 
 def test_loss_and_gradient_by_hand_from_stale_copies_alone() -> None:
     torch.manual_seed(0)
-    trainee = Workers([nn.Linear(4, 5).double() for _ in range(3)])  # type: ignore[list-item]
+    trainee = Workers([nn.Linear(4, 5).double() for _ in range(3)])
     method = Codistillation(peers=3, burn_in_epochs=0, weight=2.0, temperature=3.0)
     x, y = torch.randn(3, 6, 4, dtype=torch.float64), torch.randint(5, (3, 6))
     batches = [Batch(x[k], y[k], torch.arange(6), 0) for k in range(3)]
@@ -84,7 +84,7 @@ def test_loss_and_gradient_by_hand_from_stale_copies_alone() -> None:
 
 
 def test_stale_copies_stay_in_eval_mode() -> None:
-    trainee = Workers([nn.Dropout(0.5), nn.Dropout(0.5)])  # type: ignore[list-item]
+    trainee = Workers([nn.Dropout(0.5), nn.Dropout(0.5)])
     trainee.train()
     assert trainee.peers[0].training
     assert not any(module.training for module in trainee.stale.modules())

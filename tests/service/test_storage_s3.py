@@ -92,7 +92,7 @@ def test_other_bytes_under_its_name_are_noticed(
 def test_clients_download_from_the_store(s3: S3, remote: Settings, storage: ObjectStorage) -> None:
     """307 to an address of its own; what needs no bytes is answered here."""
     database = Database(remote.database)
-    rows = Rows(database, storage)  # type: ignore[arg-type]
+    rows = Rows(database, storage)
     job = rows.job(state="succeeded")
     sha256 = rows.artifact(job, "student.safetensors", b"0123456789")
     rows.artifact(job, "report.json", b"{}", kind="report", format="json")
