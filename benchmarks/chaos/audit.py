@@ -143,7 +143,7 @@ def of_bytes(audit: Audit, service: Service, damaged: set[str], files: dict[str,
             for column in (File.sha256, Artifact.sha256, Teacher.sha256, Dataset.sha256)
             for sha256 in session.scalars(select(column).where(column.is_not(None)))
         }
-        sent = dict(session.execute(select(File.id, File.sha256)).tuples().all())
+        sent = dict(session.execute(select(File.id, File.sha256)).all())
     for sha256 in (rows | stored.keys()) - wanted:
         audit.note("orphan blobs", sha256)
     for sha256 in wanted:
