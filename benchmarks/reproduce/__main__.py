@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def sit(conductor: Conductor, names: list[str], results: Path) -> bool:
             say(f"{run.name}: stopped; the same command goes on from its checkpoint")
             break
         except Exception as error:
+            traceback.print_exc()
             say(f"{run.name}: failed: {type(error).__name__}: {error}")
             failed.add(run.name)
             continue

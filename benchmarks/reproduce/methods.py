@@ -1,6 +1,6 @@
 """Part b: every method of the registry on one small benchmark.
 
-MNIST; the teacher is a small convnet trained on 50,000 examples, students see a tenth of them.
+MNIST; the teacher is a small convnet trained on 50,000 examples, students see a twentieth of them.
 All students are alike, have the same epochs, rate and seeds, and are the last epoch's; parameters
 are the papers' defaults unless an entry says otherwise. Nothing was chosen by test errors.
 """

@@ -8,6 +8,10 @@ from benchmarks.reproduce.runs import Book
 
 WORDS = Path(__file__).with_name("page.md")
 PICTURE = "results-temperature.svg"
+PLACES = (
+    "sources", "classic", "budget", "chosen", "small", "deprived", "few", "methods", "cifar100"
+)  # fmt: skip
+"""What page.md leaves open: each a function of tables.py."""
 
 
 def every_scale(records: Records) -> Book:
@@ -21,7 +25,7 @@ def render(records: Records) -> dict[str, str]:
     """File name -> content."""
     valid = current(records, every_scale(records))
     text = WORDS.read_text()
-    for name in ("classic", "small", "chosen", "deprived", "few", "methods", "cifar100", "sources"):
+    for name in PLACES:
         place = "{{" + name + "}}"
         if text.count(place) != 1:
             raise ValueError(f"{WORDS.name} should say {place} once")

@@ -65,9 +65,12 @@ def _points(
 
 
 def _panel(panel: Panel, left: int) -> str:
+    lines = [f'<text x="{left + LEFT}" y="22" font-weight="600">student {panel.title}</text>']
+    if not panel.points:
+        return lines[0] + _text(left + LEFT, HEIGHT / 2, "not run yet", "start")
     values = [value for _, errors in panel.points for value in errors]
     values += [*panel.plain, *(value for _, value in panel.paper)]
-    low, high = (min(values), max(values)) if values else (0, 1)
+    low, high = min(values), max(values)
     step = _step((high - low) or 1)
     floor, ceiling = step * math.floor(low / step), step * math.ceil(high / step)
 
@@ -79,7 +82,6 @@ def _panel(panel: Panel, left: int) -> str:
         share = (value - floor) / ((ceiling - floor) or 1)
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    lines = [f'<text x="{left + LEFT}" y="22" font-weight="600">student {panel.title}</text>']
     for number in range(round((ceiling - floor) / step) + 1):
         value = floor + number * step
         lines.append(_line(left + LEFT, y(value), left + WIDTH - RIGHT, y(value), "#e4ded4"))

@@ -62,6 +62,22 @@ def classic(records: Records) -> str:
     return table(("test errors of 10,000", "paper", "here", "each seed", ""), rows)
 
 
+def budget(_records: Records) -> str:
+    """Epochs and settings of part a, as `hinton.py` declares them."""
+    rows: Rows = []
+    teacher, student = hinton.TEACHER_TRAINING, hinton.STUDENT_TRAINING
+    for label, epochs, training in (
+        ("teacher", hinton.TEACHER_EPOCHS, teacher),
+        ("teacher of the ensemble", hinton.MEMBER_EPOCHS, teacher),
+        ("student", hinton.STUDENT_EPOCHS, student),
+        ("student on 3 %", hinton.FEW_EPOCHS, student),
+    ):
+        optimizer = " ".join(str(value) for value in training["optimizer"].values())
+        schedule = training["schedule"]["name"]
+        rows.append((label, str(epochs), f"{optimizer}, {schedule}", str(training["batch_size"])))
+    return table(("", "epochs", "optimiser", "batch"), rows)
+
+
 def small(records: Records) -> str:
     """30 units in each layer, over T."""
     rows: Rows = []
