@@ -59,9 +59,13 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-TEACHERS = {"net2net": ("b/smaller/0",), "born_again": ("b/alike/0",)}
-"""Methods that do not learn from the common teacher: from a smaller one, or from the student's
-like."""
+TEACHERS = {
+    "net2net": ("b/smaller/0",),
+    "born_again": ("b/alike/0",),
+    "apprentice": ("b/teacher/0",),
+}
+"""Methods that do not learn from the common teacher, but from a smaller one or the student's like;
+and one that needs a teacher for some of its parameters only."""
 
 
 def runs() -> Iterator[Run]:
