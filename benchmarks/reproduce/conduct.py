@@ -34,8 +34,8 @@ class Conductor:
     threads: int | None = None
 
     def folder(self, name: str) -> Path:
-        """Where a run's artifacts lie: another engine would make others."""
-        return self.home / "runs" / f"engine-{ENGINE_VERSION}" / self.book.key(name)
+        """Where a run's artifacts lie."""
+        return self.home / "runs" / self.book.key(name)
 
     def finished(self, name: str) -> bool:
         return (self.folder(name) / "result.json").exists()
@@ -53,7 +53,10 @@ class Conductor:
         if self.finished(run.name):
             return self.result(run.name)
         out = self.folder(run.name)
+        if begun_by(out) not in (None, ENGINE_VERSION):  # another engine trains to other weights
+            shutil.rmtree(out)
         out.mkdir(parents=True, exist_ok=True)
+        (out / "engine").write_text(str(ENGINE_VERSION))
         journal = Journal(out, self.ends, lambda line: self.tell(f"  {run.name}: {line}"))
         file = journal.resume(self.job_file(run))
         (out / "job.json").write_text(file.model_dump_json(indent=1))
@@ -92,9 +95,11 @@ class Conductor:
             threads=self.threads,
         )
 
-    def discard(self, name: str) -> None:
-        """Forgets a run, finished or not."""
-        shutil.rmtree(self.folder(name), ignore_errors=True)
+
+def begun_by(folder: Path) -> int | None:
+    """The version of the engine that began a run."""
+    path = folder / "engine"
+    return int(path.read_text()) if path.exists() else None
 
 
 def summary(file: JobFile, report: dict[str, Any], journal: Journal) -> dict[str, Any]:

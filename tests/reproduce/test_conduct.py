@@ -86,6 +86,19 @@ def test_a_damaged_checkpoint_is_not_gone_on_from(conductor) -> None:
     assert student(again, TEACHER.name) == student(whole, TEACHER.name)
 
 
+def test_another_engine_begins_anew_but_keeps_what_is_finished(conductor, monkeypatch) -> None:
+    first = conductor(asks=300)
+    with pytest.raises(Stopped):
+        conduct(first)
+    teacher = student(first, TEACHER.name)
+    monkeypatch.setattr("benchmarks.reproduce.conduct.ENGINE_VERSION", 10**6)
+    again = conductor()
+    conduct(again)
+    assert student(again, TEACHER.name) == teacher
+    file = JobFile.model_validate_json((again.folder(KD.name) / "job.json").read_bytes())
+    assert file.checkpoint is None
+
+
 def test_a_sitting_records_what_it_finished(conductor, tmp_path) -> None:
     results = tmp_path / "results.json"
     assert not sit(conductor(), ["t/no-3/0"], results)
