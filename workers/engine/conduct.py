@@ -24,7 +24,7 @@ from workers.methods import whole_plan
 from workers.networks.preprocess import Preprocessed
 from workers.networks.store import load_network, save_network
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raised when the same job would train to other weights, so that no old baseline is reused."""
 
 
