@@ -91,3 +91,27 @@ def test_scheme_c_has_two_stages_within_the_job_s_epochs(api: httpx.Client, rows
     refused = api.post("/jobs", json=body)
     assert refused.status_code == 422
     assert "none would be left" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("student", "method", "expected"),
+    [
+        ({"quantize": {"weights": 8}}, {"name": "kd"}, {}),
+        (
+            {"quantize": {"weights": 4}},
+            {"name": "kd"},
+            {"few_bits_without_training": "/student/quantize/weights"},
+        ),
+        ({}, {"name": "apprentice", "quantize": {"weights": 2}}, {}),
+        (
+            {},
+            {"name": "apprentice", "quantize": {"first_and_last": True}},
+            {"first_and_last_quantised": "/method/quantize/first_and_last"},
+        ),
+    ],
+)
+def test_what_costs_accuracy_is_warned_of(api, rows, student, method, expected) -> None:
+    body = job_body(rows, student={"network": DEEP, **student}, method=method)
+    told = validated(api, body).json()["warnings"]
+    found = {one["code"]: one["pointer"] for one in told if "quantize" in one["pointer"]}
+    assert found == expected
