@@ -12,6 +12,7 @@ from app.spec.methods import METHODS
 from benchmarks.reproduce.runs import Run
 
 EPOCHS = 20
+TEACHER_EPOCHS = 10
 SEEDS = 3
 FRACTION = 0.05
 
@@ -27,10 +28,10 @@ def convnet(channels: list[int], hidden: list[int], **more: Any) -> dict[str, An
     }
 
 
-TEACHER = convnet([16, 32], [256], dropout=0.5)
-STUDENT = convnet([16, 32], [32])
+TEACHER = convnet([8, 16], [512], dropout=0.5)
+STUDENT = convnet([8, 16], [32])
 """As many channels as the teacher, without which `fsp` has no loss."""
-SMALLER = convnet([8, 16], [32])
+SMALLER = convnet([4, 8], [16])
 """What `net2net` grows from, to a student like the others."""
 
 TRAINING: dict[str, Any] = {
@@ -71,7 +72,7 @@ and one that needs a teacher for some of its parameters only."""
 def runs() -> Iterator[Run]:
     """The teachers, and a run for each method of the registry but `supervised`: its errors are
     the teacher's and the baselines'."""
-    whole = {"augment": [{"name": "shift", "pixels": 2}]}
+    whole = {"augment": [{"name": "shift", "pixels": 2}], "epochs": TEACHER_EPOCHS}
     yield _supervised("b/teacher/0", TEACHER, training=whole)
     yield _supervised("b/smaller/0", SMALLER, transfer={"fraction": FRACTION})
     yield _supervised("b/alike/0", STUDENT, transfer={"fraction": FRACTION})
