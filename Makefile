@@ -1,4 +1,5 @@
-# Everything a person does here: make env | demo | serve | test | lint | check | bench | chaos | clean.
+# Everything a person does here:
+# make env | demo | serve | test | lint | reference | check | bench | chaos | clean.
 # Each builds the virtual environment first if it is missing or older than pyproject.toml.
 
 SHELL := /bin/bash
@@ -7,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo serve test lint check bench chaos clean
+.PHONY: env demo serve test lint reference check bench chaos clean
 
 env: $(STAMP)
 
@@ -43,6 +44,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/openapi-spec-validator --schema 3.1 --subschema-errors all docs/openapi.json
+
+# What is made from the code: the README's settings, docs/openapi.json. Tests compare.
+reference: $(STAMP)
+	$(BIN)/python -m app.reference
 
 # What takes minutes: fresh installs, fuzzing, whole paths.
 check: $(STAMP)

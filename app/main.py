@@ -12,7 +12,7 @@ from app.db import Database
 from app.files.endpoints import router as files
 from app.health.endpoints import router as health
 from app.health.exposition import Exposition
-from app.http import problems
+from app.http import manual, problems
 from app.http.durations import Durations
 from app.http.gate import Gate, gatekeeping
 from app.http.middleware import BodyLimits, RequestIds
@@ -50,6 +50,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Distils neural networks, and says whether it helped.",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.exposition = Exposition()
@@ -66,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         health,
     ):
         app.include_router(router)
+    manual.install(app)
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimits, settings=settings)
