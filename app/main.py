@@ -26,6 +26,7 @@ from app.settings import Settings, get_settings
 from app.sources.policy import Policy
 from app.storage import open_storage
 from app.teachers.endpoints import router as teachers
+from app.uploads.endpoints import router as uploads
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.sources = Policy.of(settings)
     for router in (
         files,
+        uploads,
         teachers,
         datasets,
         jobs,
