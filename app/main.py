@@ -9,6 +9,7 @@ from app.artifacts.endpoints import router as artifacts
 from app.catalogue.endpoints import router as catalogue
 from app.datasets.endpoints import router as datasets
 from app.db import Database
+from app.evaluations.endpoints import router as evaluations
 from app.files.endpoints import router as files
 from app.health.endpoints import router as health
 from app.health.exposition import Exposition
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs,
         metrics,
         artifacts,
+        evaluations,
         catalogue,
         projects,
         health,

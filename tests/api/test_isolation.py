@@ -28,7 +28,7 @@ MARK = "zzsecretzz"
 """In everything that the other project has."""
 PATHS = create_app(Settings()).openapi()["paths"]
 OPERATIONS = [(method.upper(), path) for path, methods in PATHS.items() for method in methods]
-ID = re.compile(r"(file|upl|tch|dst|job|prj|key)_[0-9a-z]{1,40}")
+ID = re.compile(r"(file|upl|tch|dst|evl|job|prj|key)_[0-9a-z]{1,40}")
 BARRED = {("PATCH", "/projects/{project_id}")}
 """Refused whatever the id is."""
 
@@ -95,6 +95,7 @@ def theirs(address: str, database: Database, storage: DirectoryStorage) -> Itera
                 "number": "1",
                 "teacher_id": rows.teacher(name=MARK),
                 "dataset_id": rows.dataset(class_names=[MARK] * 10),
+                "evaluation_id": rows.evaluation(teacher_id="tch_0", class_names=[MARK]),
                 "project_id": project,
                 "key_id": key_id,
                 "name": "student.safetensors",
@@ -122,6 +123,7 @@ NOBODYS = {
     "upload_id": "upl_00000000000000000000000zz",
     "number": "1",
     "teacher_id": "tch_00000000000000000000000zz",
+    "evaluation_id": "evl_00000000000000000000000zz",
     "dataset_id": "dst_00000000000000000000000zz",
     "project_id": "prj_00000000000000000000000zz",
     "key_id": "key_00000000000000000000000zz",
@@ -190,7 +192,7 @@ def test_the_ids_of_this_test_are_real(theirs: Theirs) -> None:
 def test_lists_hold_nothing_of_another_project(
     theirs: Theirs, ours: httpx.Client, database: Database
 ) -> None:
-    for path in ("/jobs", "/teachers", "/datasets", "/files", "/uploads"):
+    for path in ("/jobs", "/teachers", "/datasets", "/files", "/uploads", "/evaluations"):
         assert len(theirs.admin.get(path).json()["data"]) == 1
         assert ours.get(path).json() == {"data": [], "next_cursor": None}
     ids = theirs.ids
@@ -224,6 +226,12 @@ def test_row_20_naming_what_another_project_has(
         ("/teachers", {"name": "t", "job": ids["job_id"]}, "unknown_job"),
         ("/teachers", {"name": "t", "file": ids["file_id"], "network": SMALL_MLP}, "unknown_file"),
         ("/datasets", {"name": "d", "source": file}, "unknown_file"),
+        (
+            "/evaluations",
+            {"teacher": ids["teacher_id"], "dataset": job["dataset"]},
+            "unknown_teacher",
+        ),
+        ("/evaluations", {"job": ids["job_id"], "dataset": job["dataset"]}, "unknown_job"),
         ("/keys", {"name": "k", "project": theirs.project}, "unknown_project"),
     ):
         assert_problem(ours.post(path, json=body), 422, code)
