@@ -20,6 +20,7 @@ from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import open_signer
 from app.jobs.endpoints import router as jobs
+from app.logs.endpoints import router as logs
 from app.metrics.endpoints import router as metrics
 from app.projects.endpoints import router as projects
 from app.queue import Doorbell
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         datasets,
         jobs,
         metrics,
+        logs,
         artifacts,
         evaluations,
         catalogue,

@@ -34,17 +34,19 @@ from workers.engine.evaluation import evaluate_checkpoint
 from workers.engine.job import run_job
 from workers.engine.reporter import Stopped
 from workers.limits import Bounds, confine, impose, overstepped
+from workers.narrator import Narrator
 from workers.protocol import EVENTS_FD, Events
 
 DEFAULT_CACHE_BYTES = 20 * 1024**3
 
 
 class PipeReporter:
-    """Tells the supervisor; hears it as SIGTERM."""
+    """Tells the supervisor, and the job's log in words; hears it as SIGTERM."""
 
     def __init__(self, events: Events) -> None:
         self.events = events
         self.stopping = False
+        self._narrator = Narrator()
         signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
@@ -52,6 +54,8 @@ class PipeReporter:
 
     def send(self, event: str, **fields: Any) -> None:
         self.events.send(event, **fields)
+        if (told := self._narrator.tell(event, fields)) is not None:
+            print(told, flush=True)  # noqa: T201  (into the job's log)
 
 
 class ConsoleReporter:

@@ -69,6 +69,11 @@ def test_a_student_is_distilled_downloaded_and_reloaded(service, digits, teacher
     for key in ("nll", "ece"):
         assert result[key] == pytest.approx(reported[key], rel=1e-4), key
 
+    log = service.http.get(f"/jobs/{job}/logs").text
+    assert "event=resolved device=" in log
+    assert log.count("event=validation epoch=") >= 20
+    assert "how=done" in log.splitlines()[-1]
+
     artifacts = {one["name"]: one for one in service.get(f"/jobs/{job}/artifacts")["data"]}
     assert {"student.safetensors", "network.json", "report.json", "card.md"} <= set(artifacts)
 
