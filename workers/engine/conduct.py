@@ -23,7 +23,7 @@ from workers.engine.stages import Made, Plan, Stage
 from workers.methods import plan
 from workers.networks.preprocess import Preprocessed
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raised when the same job would train to other weights, so that no old baseline is reused."""
 
 

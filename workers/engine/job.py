@@ -17,6 +17,7 @@ from workers.data.inspect import inspect_checkpoint
 from workers.data.prepared import Prepared
 from workers.disk import disk_full
 from workers.engine import loop
+from workers.engine.allocator import keep_memory
 from workers.engine.bench import Bench, Data, load_teacher
 from workers.engine.cache import Cache
 from workers.engine.conduct import Conductor, Stopped, Trained, planned_epochs, wants_baseline
@@ -40,6 +41,7 @@ def run_job(
     """Trains, evaluates and publishes. Raises Refused when the job itself fails, Stopped when
     the reporter asked for an end."""
     job = file.job
+    keep_memory()
     reporter.send("phase", phase="validating")
     resolved = file.resolved or resolve(
         file.device, file.threads, job.training.precision, job.student.network.flops
