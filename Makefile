@@ -1,6 +1,5 @@
-# Everything a person does here: make env | client | demo | serve | test | lint | check | bench | chaos |
-# reproduce | clean. Each builds the virtual environment first if it is missing or older than a
-# pyproject.toml.
+# Everything a person does here: make env | client | demo | serve | test | lint | reference | check | bench | chaos | reproduce | clean.
+# Each builds the virtual environment first if it is missing or older than a pyproject.toml.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALL := --editable '.[dev]' --editable './client[pandas]'
 
-.PHONY: env client demo serve test lint check bench chaos reproduce clean
+.PHONY: env client demo serve test lint reference check bench chaos reproduce clean
 
 env: $(STAMP)
 
@@ -49,6 +48,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/openapi-spec-validator --schema 3.1 --subschema-errors all docs/openapi.json
+
+# What is made from the code: the README's settings, docs/openapi.json. Tests compare.
+reference: $(STAMP)
+	$(BIN)/python -m app.reference
 
 # What takes minutes: fresh installs, fuzzing, whole paths.
 check: $(STAMP)

@@ -9,16 +9,18 @@ from app.artifacts.endpoints import router as artifacts
 from app.catalogue.endpoints import router as catalogue
 from app.datasets.endpoints import router as datasets
 from app.db import Database
+from app.evaluations.endpoints import router as evaluations
 from app.files.endpoints import router as files
 from app.health.endpoints import router as health
 from app.health.exposition import Exposition
-from app.http import problems
+from app.http import manual, problems
 from app.http.durations import Durations
 from app.http.gate import Gate, gatekeeping
 from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import open_signer
 from app.jobs.endpoints import router as jobs
+from app.logs.endpoints import router as logs
 from app.metrics.endpoints import router as metrics
 from app.projects.endpoints import router as projects
 from app.queue import Doorbell
@@ -26,6 +28,7 @@ from app.settings import Settings, get_settings
 from app.sources.policy import Policy
 from app.storage import open_storage
 from app.teachers.endpoints import router as teachers
+from app.uploads.endpoints import router as uploads
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -50,22 +53,28 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         summary="Distils neural networks, and says whether it helped.",
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # FastAPI's own pages load their scripts from elsewhere
+        redoc_url=None,
     )
     app.state.settings = settings
     app.state.exposition = Exposition()
     app.state.sources = Policy.of(settings)
     for router in (
         files,
+        uploads,
         teachers,
         datasets,
         jobs,
         metrics,
+        logs,
         artifacts,
+        evaluations,
         catalogue,
         projects,
         health,
     ):
         app.include_router(router)
+    manual.install(app)
     problems.install(app)
     # The last one added is the outermost.
     app.add_middleware(BodyLimits, settings=settings)

@@ -89,6 +89,11 @@ class Settings(BaseSettings):
     presign_s: float = Field(default=3600.0, ge=0)
     """How long the address holds by which a client downloads from the object store itself; 0 sends
     every byte through the API."""
+    upload_part_bytes: int = Field(default=16 * MIB, ge=1)
+    """Of one part of a resumable upload; parts of a very large file are larger, so that it has
+    1,000 at most."""
+    upload_expiry_s: float = Field(default=259_200.0, gt=0)
+    """How long a resumable upload may take; what has arrived of it is forgotten then."""
     min_free_bytes: int = Field(default=256 * MIB, ge=0)
     """With less room on its disk the API takes no upload, and a worker no job."""
 

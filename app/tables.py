@@ -137,6 +137,43 @@ class File(Owned, Row):
     created_at: Mapped[datetime] = _created()
 
 
+class Upload(Owned, Row):
+    """A file that comes in parts; it becomes one when all of them are there."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "expires_at"),
+        Index(None, "file_id"),
+    )
+
+    id: Mapped[str] = _id()
+    filename: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the whole, as announced."""
+    part_size: Mapped[int] = mapped_column(BigInteger)
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id", ondelete="CASCADE"))
+    """Null until it is complete."""
+    created_at: Mapped[datetime] = _created()
+    expires_at: Mapped[datetime]
+
+
+class UploadPart(Row):
+    """A part that has arrived: a blob, until the upload is complete or has expired."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = (Index(None, "sha256"),)
+
+    upload_id: Mapped[str] = mapped_column(
+        ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    """From 1."""
+    sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"))
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
 class Teacher(Owned, Row):
     """A checkpoint with its network: checking, then ready or rejected."""
 
@@ -173,6 +210,37 @@ class Dataset(Owned, Row):
     sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256"))
     """The prepared file, which is what trainers open."""
     created_at: Mapped[datetime] = _created()
+
+
+class Evaluation(Owned, Row):
+    """A network on a split of a dataset: pending, then succeeded or failed."""
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "key"),
+        Index("ix_evaluations_state_created", "state", "created_at"),
+    )
+
+    id: Mapped[str] = _id()
+    state: Mapped[str] = mapped_column(String(16), default="pending")
+    error: Mapped[dict[str, Any] | None]
+    teacher_id: Mapped[str | None] = mapped_column(String(48))
+    """No foreign keys: what was found out outlives what it was found out of. While it is pending,
+    nobody can delete that."""
+    job_id: Mapped[str | None] = mapped_column(String(48))
+    dataset_id: Mapped[str] = mapped_column(String(48))
+    split: Mapped[str] = mapped_column(String(16))
+    network: Mapped[dict[str, Any]]
+    preprocess: Mapped[dict[str, Any] | None]
+    class_names: Mapped[list[Any] | None]
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the weights."""
+    key: Mapped[str] = mapped_column(String(64))
+    """Of all that the result depends on."""
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = _created()
+    finished_at: Mapped[datetime | None]
 
 
 class Job(Owned, Row):
@@ -240,6 +308,17 @@ class JobEvent(Row):
     to_state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int]
     reason: Mapped[str]
+
+
+class JobLog(Row):
+    """A piece of what a job's trainers said, attempt after attempt. The oldest ones are dropped."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """Of its first byte, counted over all that was ever said."""
+    content: Mapped[bytes]
 
 
 class MetricSeries(Row):

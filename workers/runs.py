@@ -1,6 +1,5 @@
 """A job's folder on this machine, and the job file that its trainer reads.
 
-<home>/runs/<job>/trainer.log      what trainers printed, attempt after attempt
 <home>/runs/<job>/<token>/         one attempt's job file and output, gone when it has ended
 """
 
@@ -33,11 +32,9 @@ class Run:
         self._settings = settings
         self._claim = claim
         self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
-        job_folder = settings.home.absolute() / "runs" / claim.job_id
-        self.folder = job_folder / str(claim.token)
+        self.folder = settings.home.absolute() / "runs" / claim.job_id / str(claim.token)
         self.out = self.folder / "out"
         self.job_file = self.folder / "job.json"
-        self.log = job_folder / "trainer.log"
 
     def prepare(self) -> None:
         """Brings the blobs here and writes the job file.
@@ -55,7 +52,7 @@ class Run:
         return path
 
     def clean(self) -> None:
-        """Removes the attempt's folder; the log stays."""
+        """Removes the attempt's folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _job_file(self) -> JobFile:

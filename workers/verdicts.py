@@ -1,20 +1,21 @@
-"""The worker's verbs on teachers and datasets: what is to be inspected, and what was found.
+"""The worker's verbs on teachers, datasets and evaluations: what is to be looked at, and what was
+found.
 
-A verdict is written only while the resource is still `checking`, so that inspecting one twice is
-wasteful and nothing worse.
+A verdict is written only while the resource still waits for it, so that looking twice is wasteful
+and nothing worse.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from app import blobs
-from app.db import Database, now_plus
-from app.tables import Dataset, File, Teacher
+from app.db import Database, now, now_plus
+from app.tables import Dataset, Evaluation, File, Teacher
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,27 @@ class DatasetCase:
     project: str
 
 
+@dataclass(frozen=True)
+class EvaluationCase:
+    """A network to evaluate, and the prepared dataset."""
+
+    network: dict[str, Any]
+    weights: str
+    """SHA-256, as `data`."""
+    preprocess: dict[str, Any] | None
+    class_names: list[Any] | None
+    data: str
+    facts: dict[str, Any]
+    split: str
+
+
+WAITING: Final = {Teacher: "checking", Dataset: "checking", Evaluation: "pending"}
+"""The state in which each is until its verdict."""
+REFUSED: Final = {Teacher: "rejected", Dataset: "rejected", Evaluation: "failed"}
+
+Case = type[Teacher | Dataset | Evaluation]
+
+
 class Verdicts:
     """Reads cases and writes what became of them."""
 
@@ -82,6 +104,28 @@ class Verdicts:
             uri, sha256 = source.get("uri"), source.get("sha256")
             return DatasetCase(dataset.spec, files, uri, sha256, dataset.project_id)
 
+    def evaluation(self, evaluation_id: str) -> EvaluationCase | None:
+        """None when it is done already, or gone."""
+        with self.database.reading() as session:
+            row = session.get(Evaluation, evaluation_id)
+            dataset = session.get(Dataset, row.dataset_id) if row is not None else None
+            if row is None or row.state != "pending" or dataset is None:
+                return None
+            return EvaluationCase(
+                row.network,
+                row.sha256,
+                row.preprocess,
+                row.class_names,
+                dataset.sha256 or "",
+                dataset.facts or {},
+                row.split,
+            )
+
+    def evaluated(self, evaluation_id: str, result: dict[str, Any]) -> None:
+        with self.database.transaction() as session:
+            done = {"state": "succeeded", "result": result, "finished_at": now()}
+            _settle(session, Evaluation, evaluation_id, **done)
+
     def teacher_ready(self, teacher_id: str, facts: dict[str, Any]) -> None:
         with self.database.transaction() as session:
             _settle(session, Teacher, teacher_id, state="ready", facts=facts)
@@ -100,19 +144,18 @@ class Verdicts:
             blobs.refer(session, sha256, size, stored=stored)
             _settle(session, Dataset, dataset_id, state="ready", facts=facts, sha256=sha256)
 
-    def reject(
-        self, table: type[Teacher | Dataset], resource_id: str, problem: dict[str, Any]
-    ) -> None:
+    def reject(self, table: Case, resource_id: str, problem: dict[str, Any]) -> None:
+        ended = {"finished_at": now()} if table is Evaluation else {}
         with self.database.transaction() as session:
-            _settle(session, table, resource_id, state="rejected", error=problem)
+            _settle(session, table, resource_id, state=REFUSED[table], error=problem, **ended)
 
-    def waiting(self, table: type[Teacher | Dataset], *, for_s: float) -> list[str]:
-        """The ids of resources that have been `checking` for longer than that."""
+    def waiting(self, table: Case, *, for_s: float) -> list[str]:
+        """The ids of resources that have waited for their verdict for longer than that."""
         with self.database.reading() as session:
             return list(
                 session.scalars(
                     select(table.id)
-                    .where(table.state == "checking", table.created_at < now_plus(-for_s))
+                    .where(table.state == WAITING[table], table.created_at < now_plus(-for_s))
                     .limit(1000)
                 )
             )
@@ -130,10 +173,9 @@ def _file_ids(source: dict[str, Any]) -> dict[str, list[str]]:
     return {split: ids for split, ids in (source.get("files") or {}).items() if ids}
 
 
-def _settle(
-    session: Session, table: type[Teacher | Dataset], resource_id: str, **values: Any
-) -> None:
+def _settle(session: Session, table: Case, resource_id: str, **values: Any) -> None:
+    waiting = table.state == WAITING[table]
     session.execute(
-        update(table).where(table.id == resource_id, table.state == "checking").values(**values),
+        update(table).where(table.id == resource_id, waiting).values(**values),
         execution_options={"synchronize_session": False},
     )

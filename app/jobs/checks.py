@@ -51,10 +51,10 @@ class Material:
 def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
     """Raises Unprocessable for unknown or rejected ids, Conflict for those still checking."""
     dataset = datasets.keep(session, spec.dataset)
-    facts = _ready(dataset, "dataset", spec.dataset, "/dataset").facts
+    facts = ready(dataset, "dataset", spec.dataset, "/dataset").facts
     known = teachers.get_many(session, spec.teachers)
     rows = tuple(
-        _ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
+        ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
         for index, teacher_id in enumerate(spec.teachers)
     )
     if spec.student.file is not None:
@@ -69,7 +69,8 @@ def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
     return Material(DatasetFacts.model_validate(facts), rows, networks)
 
 
-def _ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
+def ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
+    """The row, which is ready. Raises Unprocessable, or Conflict while it is still checking."""
     if row is None:
         raise unprocessable(pointer, f"unknown_{kind}", f"There is no {kind} {row_id}.")
     if row.state == "checking":

@@ -7,7 +7,8 @@ from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
 from app.dependencies import DatabaseDep, DoorbellDep, SettingsDep, StorageDep
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, in_use
+from app.evaluations import repository as evaluations
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
@@ -141,6 +142,8 @@ def delete_job(job_id: JobId, database: DatabaseDep) -> None:
             raise Conflict(
                 "job_not_ended", f"The job {job_id} is {job.state}.", hint="Cancel it first."
             )
+        if users := evaluations.users(session, job_id):
+            raise in_use("job", job_id, users)
         repository.remove(session, job_id)
 
 

@@ -35,7 +35,7 @@ SUPERVISED: dict[str, Any] = {
 EXAMPLES: list[dict[str, Any]] = [SMALLEST, USUAL, SUPERVISED]
 
 
-LINKS = ("metrics", "events", "student", "artifacts", "report")
+LINKS = ("metrics", "events", "logs", "student", "artifacts", "report")
 """What there is to read below a job."""
 
 _ID = "job_06a1x7k2m3n4p5q6r7s8t9v0w"

@@ -38,6 +38,11 @@ def counts_bytes(session: Session) -> bool:
     return _caller(session).max_stored_bytes is not None
 
 
+def owns(session: Session, sha256: str, size: int) -> bool:
+    """Whether the project has these very bytes: knowing the hash of another's gives nobody them."""
+    return repository.refers_to(session, _caller(session).project_id, sha256, size)
+
+
 def room_for_bytes(session: Session, sha256: str | None, size: int, *, lock: bool = False) -> None:
     """Raises TooMany `quota_exceeded`. Bytes that the project has already take no more room.
 

@@ -20,7 +20,17 @@ from app.ids import new_id
 from app.main import create_app
 from app.settings import Settings
 from app.storage import DirectoryStorage
-from app.tables import DEFAULT_PROJECT, Artifact, Blob, Dataset, Job, Owned, Teacher, Worker
+from app.tables import (
+    DEFAULT_PROJECT,
+    Artifact,
+    Blob,
+    Dataset,
+    Evaluation,
+    Job,
+    Owned,
+    Teacher,
+    Worker,
+)
 
 MLP = {"family": "mlp", "inputs": 784, "hidden": [32], "classes": 10}
 SMALL_MLP = {"family": "mlp", "inputs": 784, "hidden": [8], "classes": 10}
@@ -70,6 +80,10 @@ class Rows:
     def job(self, **values: Any) -> str:
         row = {"name": "job", "spec": {}, "labels": {}, "progress": {}, **values}
         return self._add(Job(id=new_id("job"), **row))
+
+    def evaluation(self, **values: Any) -> str:
+        row = {"dataset_id": "dst_0", "split": "test", "network": MLP, "sha256": "0", "key": "0"}
+        return self._add(Evaluation(id=new_id("evl"), **{**row, **values}))
 
     def worker(self, **values: Any) -> str:
         row = {
