@@ -42,9 +42,17 @@ def server_config(
     )
 
 
+class Server(uvicorn.Server):
+    """Ends streams as soon as it is told to stop: it would wait for them, and they never end."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.loaded_app.state.hub.close()
+        await super().shutdown(sockets)
+
+
 def main() -> None:
     """Serves until SIGTERM or SIGINT."""
-    server = uvicorn.Server(server_config(get_settings()))
+    server = Server(server_config(get_settings()))
     inherited = os.environ.get(LISTEN_FD)
     server.run(sockets=[socket.socket(fileno=int(inherited))] if inherited else None)
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import blobs
+from app import blobs, outbox
 from app.db import Database, now_plus
 from app.tables import Dataset, File, Teacher
 
@@ -133,7 +133,13 @@ def _file_ids(source: dict[str, Any]) -> dict[str, list[str]]:
 def _settle(
     session: Session, table: type[Teacher | Dataset], resource_id: str, **values: Any
 ) -> None:
-    session.execute(
-        update(table).where(table.id == resource_id, table.state == "checking").values(**values),
+    project = session.scalar(
+        update(table)
+        .where(table.id == resource_id, table.state == "checking")
+        .values(**values)
+        .returning(table.project_id),
         execution_options={"synchronize_session": False},
     )
+    if project is not None:
+        kind = "teacher" if table is Teacher else "dataset"
+        outbox.announce(session, project, f"{kind}.{values['state']}", resource_id, values["state"])
