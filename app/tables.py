@@ -256,6 +256,12 @@ class Job(Owned, Row):
             sqlite_where=text("finished_at IS NULL"),
         ),
         Index("ix_jobs_state_created", "state", "created_at"),
+        Index(
+            "ix_jobs_sweep",
+            "sweep_id",
+            postgresql_where=text("sweep_id IS NOT NULL"),
+            sqlite_where=text("sweep_id IS NOT NULL"),
+        ),
         Index("ix_jobs_lease_until", "lease_until"),
     )
 
@@ -267,6 +273,9 @@ class Job(Owned, Row):
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
     progress: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
+    sweep_id: Mapped[str | None] = mapped_column(ForeignKey("sweeps.id"))
+    sweep_place: Mapped[int | None]
+    """Which point of the sweep's grid it is."""
     resolved: Mapped[dict[str, Any] | None]
     """Device kind, threads, precision: fixed at the first claim, kept on resume."""
 
@@ -283,6 +292,19 @@ class Job(Owned, Row):
     created_at: Mapped[datetime] = _created()
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Sweep(Owned, Row):
+    """A grid of jobs that differ in some fields. Where it stands follows from its jobs."""
+
+    __tablename__ = "sweeps"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
+
+    id: Mapped[str] = _id()
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    """The job and the grid, as asked for."""
+    created_at: Mapped[datetime] = _created()
 
 
 class JobLabel(Row):
@@ -308,6 +330,8 @@ class JobEvent(Row):
     to_state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int]
     reason: Mapped[str]
+    kept_step: Mapped[int | None] = mapped_column(BigInteger)
+    """Metrics of later steps were deleted: the attempt that begins writes them again."""
 
 
 class JobLog(Row):
@@ -411,6 +435,65 @@ class IdempotencyKey(Owned, Row):
     headers: Mapped[dict[str, Any] | None]
     body: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = _created()
+
+
+class Webhook(Owned, Row):
+    """An address of a client's that is told what happens."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
+
+    id: Mapped[str] = _id()
+    name: Mapped[str]
+    url: Mapped[str]
+    events: Mapped[list[Any] | None]
+    """Types; null for all, those to come too."""
+    salt: Mapped[str] = mapped_column(String(64))
+    """Its secret is made of this and the service's own, see `app.webhooks.secrets`."""
+    old_salt: Mapped[str | None] = mapped_column(String(64))
+    old_until: Mapped[datetime | None]
+    """So long the secret before this one signs too."""
+    made_with: Mapped[str] = mapped_column(String(16))
+    """Tells the service's secret from others."""
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
+    """The first failure since something was taken."""
+    created_at: Mapped[datetime] = _created()
+
+
+class Delivery(Owned, Row):
+    """One message to one webhook. Waiting ones are the outbox: workers try those that are due."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_listed", "webhook_id", "created_at", "id"),
+        Index(
+            "ix_webhook_deliveries_due",
+            "due_at",
+            postgresql_where=text("state = 'waiting'"),
+            sqlite_where=text("state = 'waiting'"),
+        ),
+        Index(None, "created_at"),
+    )
+
+    id: Mapped[str] = _id()
+    """The same in every try: by it a receiver tells that it has this message already."""
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    type: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[str]
+    """The body, letter by letter."""
+    state: Mapped[str] = mapped_column(String(16), default="waiting")
+    """waiting, delivered or failed."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Since it was last asked for."""
+    tries: Mapped[list[Any]] = mapped_column(default=list)
+    """The last ones: at, status, error, seconds."""
+    due_at: Mapped[datetime | None] = mapped_column(default=now())
+    """Null while its webhook is disabled. Who sends it moves this on first: should that one die,
+    another sends it then."""
+    created_at: Mapped[datetime] = _created()
+    ended_at: Mapped[datetime | None]
 
 
 class Tally(Row):

@@ -12,11 +12,13 @@ from app import blobs, tallies
 from app.db import Database, now, now_plus
 from app.states import HELD
 from app.storage import Storage
-from app.tables import IdempotencyKey, Job, Upload
+from app.tables import Delivery, IdempotencyKey, Job, Upload
 from workers.blobcache import BlobCache
 
 KEYS_S = timedelta(hours=24).total_seconds()
 """How long an Idempotency-Key is remembered."""
+DELIVERIES_S = timedelta(days=30).total_seconds()
+"""How long messages to webhooks are shown, and kept for one that is disabled."""
 ABANDONED_S = timedelta(hours=24).total_seconds()
 """What nobody has written to for so long, nobody will."""
 WALK_S = timedelta(hours=1).total_seconds()
@@ -57,7 +59,8 @@ class Janitor:
         self._cache.tidy(ABANDONED_S)
         self._cache.evict()
         self._storage.tidy(ABANDONED_S)
-        self._forget_keys()
+        self._forget(IdempotencyKey, KEYS_S)
+        self._forget(Delivery, DELIVERIES_S)
         self._forget_uploads()
         self._walk()
         blobs.mark_orphans(self._database)
@@ -101,10 +104,10 @@ class Janitor:
                 execution_options={"synchronize_session": False},
             )
 
-    def _forget_keys(self) -> None:
+    def _forget(self, table: type[IdempotencyKey | Delivery], after_s: float) -> None:
         with self._database.transaction() as session:
             session.execute(
-                delete(IdempotencyKey).where(IdempotencyKey.created_at < now_plus(-KEYS_S)),
+                delete(table).where(table.created_at < now_plus(-after_s)),
                 execution_options={"synchronize_session": False},
             )
 

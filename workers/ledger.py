@@ -283,6 +283,8 @@ def _claimed(session: Session, job_id: str) -> Claim:
             (made.facts.get("step", -1) for made in checkpoints + deliverables), default=-1
         )
         metrics.delete_after(session, job_id, reached)
+        begun = JobEvent.job_id == job_id, JobEvent.seq == job.seq
+        session.execute(update(JobEvent).where(*begun).values(kept_step=reached))
     teachers = session.scalars(select(Teacher).where(Teacher.id.in_(job.spec.get("teachers", ()))))
     student_file = job.spec["student"].get("file")
     file = session.get(File, student_file) if student_file else None

@@ -29,6 +29,7 @@ Events (trainer -> supervisor), each with its name in "event":
     checkpoint  name, file, sha256, size, stage, step, best    a new file in the run's folder
     deliverable name, file, sha256, size, stage                what a finished stage hands on
     artifact    name, kind, format, file, sha256, size         student, report, ...
+                facts {...}                                    a report's figures, kept in its row
     inspected   facts                                the answer to an inspection or evaluation
     failed      problem {...}                                  the job's or the resource's `error`
     stopped     -                                              ended on SIGTERM, after a checkpoint

@@ -135,4 +135,6 @@ class Run:
 
 def made_facts(event: dict[str, Any]) -> dict[str, Any]:
     """What an artifact's row keeps of its event, beside the file itself."""
-    return {name: event[name] for name in ("stage", "step", "best") if name in event}
+    own = {name: event[name] for name in ("stage", "step", "best") if name in event}
+    facts: dict[str, Any] = event.get("facts", {})
+    return own | facts

@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import blobs
+from app import blobs, outbox
 from app.db import Database, now, now_plus
 from app.tables import Dataset, Evaluation, File, Teacher
 
@@ -174,8 +174,13 @@ def _file_ids(source: dict[str, Any]) -> dict[str, list[str]]:
 
 
 def _settle(session: Session, table: Case, resource_id: str, **values: Any) -> None:
-    waiting = table.state == WAITING[table]
-    session.execute(
-        update(table).where(table.id == resource_id, waiting).values(**values),
+    project = session.scalar(
+        update(table)
+        .where(table.id == resource_id, table.state == WAITING[table])
+        .values(**values)
+        .returning(table.project_id),
         execution_options={"synchronize_session": False},
     )
+    if project is not None and table is not Evaluation:
+        kind = "teacher" if table is Teacher else "dataset"
+        outbox.announce(session, project, f"{kind}.{values['state']}", resource_id, values["state"])

@@ -83,7 +83,10 @@ def _named(spec: dict[str, Any]) -> tuple[str | None, ...]:
 
 
 def listed(
-    states: Sequence[str], labels: Sequence[tuple[str, str]], created_after: datetime | None
+    states: Sequence[str],
+    labels: Sequence[tuple[str, str]],
+    created_after: datetime | None,
+    sweep_id: str | None,
 ) -> Select[Job]:
     statement = select(Job)
     if states:
@@ -94,6 +97,8 @@ def listed(
         )
     if created_after is not None:
         statement = statement.where(Job.created_at > created_after)
+    if sweep_id is not None:
+        statement = statement.where(Job.sweep_id == sweep_id)
     return statement
 
 

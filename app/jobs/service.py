@@ -26,14 +26,22 @@ def create(
     material = gather(session, spec, storage)
     check(spec, material)
     check_memory(spec, material, repository.trainers_memory(session), settings)
+    quotas.room_for_jobs(session)
+    return queue(session, spec, material, bell=bell)
+
+
+def queue(
+    session: Session, spec: JobSpec, material: Material, *, bell: Doorbell, **values: Any
+) -> Job:
+    """A job that was checked and has room; `values` are further columns."""
     job = Job(
         id=new_id("job"),
         name=spec.name or f"{spec.method.name} {spec.student.network.family}",
         spec=spec.model_dump(mode="json"),
         labels=dict(spec.labels),
         progress=_not_begun(spec, material),
+        **values,
     )
-    quotas.room_for_a_job(session)
     repository.add(session, job)
     after_commit(session, lambda: bell.run_job(job.id, spec.priority))
     return job

@@ -19,7 +19,7 @@ class ArtifactOut(Answer):
     size: int
     sha256: str
     facts: dict[str, Any]
-    """A checkpoint's stage and step, and whether it is the best one."""
+    """A checkpoint's stage and step, and whether it is the best one; a report's figures."""
     url: str
 
 
@@ -89,6 +89,11 @@ class EventOut(Answer):
     to_state: str
     attempt: int
     reason: str
+    kept_step: int | None
+    """
+    Where an attempt goes on from a checkpoint: its step. Points of later steps were taken back,
+    and come again; -1 takes back all.
+    """
 
 
 class FileOut(Answer):
@@ -123,6 +128,8 @@ class JobOut(Answer):
     spec: dict[str, Any]
     """As asked for, with every default."""
     labels: dict[str, str]
+    sweep: str | None
+    """The sweep that it belongs to."""
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
@@ -197,6 +204,8 @@ class TeacherOut(Answer):
     """Of one example's forward pass."""
     taps: list[str] | None
     """The inner layers that feature methods may name."""
+    quantization: dict[str, Any] | None
+    """How its weights are integers, as its file says; null where they are floats."""
     created_at: AwareDatetime
     links: dict[str, str]
 
@@ -240,6 +249,11 @@ class MetricsOut(Answer):
     """Pass it as `after` to get what is new; null once the job has ended and all of it was sent."""
     has_more: bool
     """Whether there is more to fetch right now."""
+    seq: int
+    """
+    The number of the last thing that is in here: `GET /jobs/{id}/stream?after=` goes on from it
+    without a gap.
+    """
 
 
 class ValidationOut(Answer):

@@ -12,9 +12,8 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-import uvicorn
 
-from app.asgi import server_config
+from app.asgi import Server, server_config
 from app.db import Database
 from app.ids import new_id
 from app.main import create_app
@@ -28,6 +27,7 @@ from app.tables import (
     Evaluation,
     Job,
     Owned,
+    Sweep,
     Teacher,
     Worker,
 )
@@ -41,7 +41,7 @@ JSON = {"Content-Type": "application/json"}
 def serve(settings: Settings) -> Iterator[str]:
     """The API behind a real server, on a port of its own. Its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
+    server = Server(
         server_config(settings, lambda: create_app(settings), log_config=None, log_level=None)
     )
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
@@ -84,6 +84,9 @@ class Rows:
     def evaluation(self, **values: Any) -> str:
         row = {"dataset_id": "dst_0", "split": "test", "network": MLP, "sha256": "0", "key": "0"}
         return self._add(Evaluation(id=new_id("evl"), **{**row, **values}))
+
+    def sweep(self, **values: Any) -> str:
+        return self._add(Sweep(id=new_id("swp"), **values))
 
     def worker(self, **values: Any) -> str:
         row = {

@@ -30,6 +30,7 @@ def test_a_job_is_queued(api: httpx.Client, rows: Rows, database: Database) -> N
         "metrics",
         "events",
         "logs",
+        "stream",
         "student",
         "artifacts",
         "report",

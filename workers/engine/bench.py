@@ -59,6 +59,22 @@ class Teaching:
             self.reporter.send("phase", phase=f"teaching ({done:,} of {examples:,} examples)")
 
 
+class Waiting:
+    """Says that another job makes what this one needs, once a second, and ends when asked to."""
+
+    def __init__(self, reporter: Reporter, phase: str) -> None:
+        self.reporter = reporter
+        self.phase = phase
+        self.last = 0.0
+
+    def __call__(self) -> None:
+        if self.reporter.stopping:
+            raise Stopped
+        if time.monotonic() - self.last > 1.0:
+            self.last = time.monotonic()
+            self.reporter.send("phase", phase=self.phase)
+
+
 class Data:
     """The prepared data set, its splits moved to the device when first asked for."""
 
@@ -175,7 +191,13 @@ class Bench:
             "view_seed": self.training.view_seed if self.training.augment else 0,
         }
         return SoftTargets(
-            teachers, transfer, view, self.cache, self.arithmetic, Teaching(self.reporter)
+            teachers,
+            transfer,
+            view,
+            self.cache,
+            self.arithmetic,
+            Teaching(self.reporter),
+            Waiting(self.reporter, "teaching (another job has begun the same pass)"),
         )
 
     def teacher_classes(self, split: str) -> Tensor | None:

@@ -16,7 +16,7 @@ from app.spec.job import JobSpec, Select
 from app.spec.jobfile import JobFile
 from app.spec.methods import Method, Supervised
 from workers.engine import checkpoint, loop
-from workers.engine.bench import Bench
+from workers.engine.bench import Bench, Waiting
 from workers.engine.cache import content_key
 from workers.engine.reporter import Reporter, Stopped, file_facts
 from workers.engine.stages import Made, Stage
@@ -75,8 +75,7 @@ class Conductor:
         )
         bench = replace(self.bench, job=job, teachers=())
         for k, seed in enumerate(self.seeds):
-            known = _Baselines(self, bench, seed, f"baseline/{k}")
-            yield known.recall() or known.train()
+            yield _Baselines(self, bench, seed, f"baseline/{k}").get()
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -201,11 +200,14 @@ class _Baselines:
             seed=seed,
         )
 
-    def recall(self) -> Trained | None:
+    def get(self) -> Trained:
+        """From the cache, else trained; where another job trains it just now, once it has."""
+        waiting = Waiting(self.bench.reporter, "training (another job trains the same baseline)")
+        with self.bench.cache.turn("baselines", self.key, waiting) as path:
+            return self.train() if path is None else self.recall(path)
+
+    def recall(self, path: Path) -> Trained:
         """The cached baseline, its curves sent again under this job's steps."""
-        path = self.bench.cache.get("baselines", self.key)
-        if path is None:
-            return None
         network = load_network(self.bench.job.student.network, path)
         student = self.bench.place(Preprocessed(network, **self.bench.preprocess))
         with safe_open(path, framework="pt") as file:

@@ -22,7 +22,7 @@ from workers.engine.bench import Bench, Data, load_teacher
 from workers.engine.cache import Cache
 from workers.engine.conduct import Conductor, Stopped, Trained, planned_epochs, wants_baseline
 from workers.engine.device import Arithmetic, pick_device, resolve
-from workers.engine.evaluate import predict
+from workers.engine.evaluate import predict, validation_metrics
 from workers.engine.keep import Keep
 from workers.engine.losses import log_soften, log_soften_ensemble
 from workers.engine.publish import Publisher
@@ -142,6 +142,11 @@ def run_job(
     reporter.send("phase", phase="evaluating")
     report, sides = judge.report(students, baselines, why_not, facts.class_names)
     report["bias_repair"] = repairs[0]
+    report["validation"] = judge.validation(students[0])
+    report["cache"] = {
+        kind: {"made": cache.made[kind], "found": cache.found[kind]}
+        for kind in ("soft_targets", "baselines")
+    }
     publisher.predictions(sides, data.split(judge.split).labels)
     publisher.report(report)
 
@@ -188,6 +193,19 @@ class Judge:
             "before": before,
             "after": after,
         }
+
+    def validation(self, trained: Trained) -> dict[str, float] | None:
+        """What jobs are compared by, so that the reported split is left alone: accuracy and loss
+        where there are labels, agreement where there is a teacher; null without the split."""
+        if "validation" not in self.data.names:
+            return None
+        examples = self.data.split("validation")
+        exact = Arithmetic(self.bench.arithmetic.device, "fp32")
+        logits = predict(trained.network, examples.inputs, exact)
+        found = validation_metrics(
+            logits, examples.labels, self.bench.teacher_classes("validation")
+        )
+        return {name.removeprefix("validation/"): value for name, value in found.items()}
 
     def teacher(self) -> tuple[Answers | None, dict[str, Any]]:
         logits = self.bench.teacher_logits(self.split)

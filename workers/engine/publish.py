@@ -51,7 +51,7 @@ class Publisher:
         """report.json, and the same for people in card.md."""
         self._json("report.json", report)
         (self.out / "card.md").write_text(card(report))
-        self._tell("report.json", "report", "json")
+        self._tell("report.json", "report", "json", facts=figures(report))
         self._tell("card.md", "card", "markdown")
 
     def predictions(self, sides: dict[str, Answers | None], labels: Any) -> None:
@@ -64,10 +64,23 @@ class Publisher:
     def _json(self, name: str, document: dict[str, Any]) -> None:
         (self.out / name).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
-    def _tell(self, name: str, kind: str, format_: str) -> None:
+    def _tell(self, name: str, kind: str, format_: str, **more: Any) -> None:
         self.reporter.send(
-            "artifact", name=name, kind=kind, format=format_, **file_facts(self.out / name)
+            "artifact", name=name, kind=kind, format=format_, **file_facts(self.out / name), **more
         )
+
+
+def figures(report: dict[str, Any]) -> dict[str, Any]:
+    """What a table of many jobs shows of each: the row keeps it, so that none is opened for it."""
+    sides = ("teacher", "student", "baseline")
+    change = report["difference"]
+    return {
+        "split": report["split"],
+        "accuracy": {side: (report[side] or {}).get("accuracy") for side in sides},
+        "validation": report["validation"],
+        "difference": change and {name: change[name] for name in ("accuracy", "interval", "p")},
+        "verdict": report["verdict"],
+    }
 
 
 def card(report: dict[str, Any]) -> str:
