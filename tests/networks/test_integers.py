@@ -250,3 +250,15 @@ def test_a_file_that_is_not_what_it_says(metadata: Any, message: str, tmp_path: 
     with pytest.raises(CheckpointError) as caught:
         load_network(WIDE, tmp_path / "net")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("form", [Quantization(weights=4), Quantization(activations=7)], ids=str)
+@pytest.mark.parametrize("spec", NETWORKS[:2], ids=lambda spec: spec.family)
+def test_an_exported_network_needs_no_kernels_of_one_processor(
+    spec: Network, form: Quantization
+) -> None:
+    _, network = quantised(spec, form)
+    x = examples(spec, 4)
+    program = torch.export.export(network, (x,))
+    assert "onednn" not in program.graph_module.code
+    torch.testing.assert_close(program.module()(x), network(x), rtol=1e-4, atol=1e-4)

@@ -88,6 +88,9 @@ class Integers(nn.Module):
         x = x.float()
         if self.top is None:
             return self._as_floats(x, self.weight_scale)
+        if torch.compiler.is_compiling():  # an exported graph holds portable operators only
+            q = input_integers(x, self.input_scale, self.input_zero, self.top)
+            return self._as_floats(q - self.input_zero, self.weight_scale * self.input_scale)
         if self._ready is None:
             self._ready = self._make_ready()
         scale, zero, weight = self._ready

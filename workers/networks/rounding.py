@@ -78,7 +78,7 @@ def round_input(x: Tensor, scale: Tensor, zero: Tensor, top: int) -> Tensor:
     return rounded
 
 
-def input_integers(x: Tensor, scale: float, zero: int, top: int) -> Tensor:
+def input_integers(x: Tensor, scale: float | Tensor, zero: int | Tensor, top: int) -> Tensor:
     """clamp(round(x / scale) + zero, 0, top), as floats."""
     return x.mul(1 / scale).add_(zero).round_().clamp_(min=0, max=top)
 
