@@ -24,10 +24,15 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """N x in -> N x out."""
-        if self.weight.numel() < WORTHWHILE or not _onednn_takes(x):
-            return F.linear(x, self.weight, self.bias)
-        out: Tensor = _OneDNN.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
-        return out
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """x W^T + b, N x in -> N x out."""
+    if weight.numel() < WORTHWHILE or not _onednn_takes(x):
+        return F.linear(x, weight, bias)
+    out: Tensor = _OneDNN.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+    return out
 
 
 def _onednn_takes(x: Tensor) -> bool:
