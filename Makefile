@@ -1,5 +1,6 @@
-# Everything a person does here: make env | client | demo | serve | test | lint | reference | check | bench | chaos | reproduce | clean.
-# Each builds the virtual environment first if it is missing or older than a pyproject.toml.
+# Everything a person does here: make env | client | demo | serve | test | lint | reference | check |
+# bench | chaos | reproduce | clean. Each builds the virtual environment first if it is missing or
+# older than a pyproject.toml.
 
 SHELL := /bin/bash
 PYTHON ?= python3

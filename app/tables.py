@@ -1,7 +1,7 @@
 """Every row of the service. ("Model" means a network here.)"""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -177,12 +177,15 @@ class UploadPart(Row):
 class Teacher(Owned, Row):
     """A checkpoint with its network: checking, then ready or rejected."""
 
+    UNDECIDED: ClassVar[str] = "checking"
+    REFUSED: ClassVar[str] = "rejected"
+
     __tablename__ = "teachers"
     __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
-    state: Mapped[str] = mapped_column(String(16), default="checking")
+    state: Mapped[str] = mapped_column(String(16), default=UNDECIDED)
     error: Mapped[dict[str, Any] | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
@@ -198,12 +201,15 @@ class Teacher(Owned, Row):
 class Dataset(Owned, Row):
     """Examples in their prepared form: checking, then ready or rejected."""
 
+    UNDECIDED: ClassVar[str] = "checking"
+    REFUSED: ClassVar[str] = "rejected"
+
     __tablename__ = "datasets"
     __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
-    state: Mapped[str] = mapped_column(String(16), default="checking")
+    state: Mapped[str] = mapped_column(String(16), default=UNDECIDED)
     error: Mapped[dict[str, Any] | None]
     spec: Mapped[dict[str, Any]]
     facts: Mapped[dict[str, Any] | None]
@@ -215,6 +221,9 @@ class Dataset(Owned, Row):
 class Evaluation(Owned, Row):
     """A network on a split of a dataset: pending, then succeeded or failed."""
 
+    UNDECIDED: ClassVar[str] = "pending"
+    REFUSED: ClassVar[str] = "failed"
+
     __tablename__ = "evaluations"
     __table_args__ = (
         Index(None, "project_id", "created_at", "id"),
@@ -223,7 +232,7 @@ class Evaluation(Owned, Row):
     )
 
     id: Mapped[str] = _id()
-    state: Mapped[str] = mapped_column(String(16), default="pending")
+    state: Mapped[str] = mapped_column(String(16), default=UNDECIDED)
     error: Mapped[dict[str, Any] | None]
     teacher_id: Mapped[str | None] = mapped_column(String(48))
     """No foreign keys: what was found out outlives what it was found out of. While it is pending,

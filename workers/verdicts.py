@@ -8,7 +8,7 @@ and nothing worse.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -66,10 +66,6 @@ class EvaluationCase:
     split: str
 
 
-WAITING: Final = {Teacher: "checking", Dataset: "checking", Evaluation: "pending"}
-"""The state in which each is until its verdict."""
-REFUSED: Final = {Teacher: "rejected", Dataset: "rejected", Evaluation: "failed"}
-
 Case = type[Teacher | Dataset | Evaluation]
 
 
@@ -83,7 +79,7 @@ class Verdicts:
         """None when it needs no inspection any more."""
         with self.database.reading() as session:
             teacher = session.get(Teacher, teacher_id)
-            if teacher is None or teacher.state != "checking":
+            if teacher is None or teacher.state != Teacher.UNDECIDED:
                 return None
             file = session.get(File, teacher.file_id) if teacher.file_id else None
             # A student of ours has a name that says what it is; so must a client's file.
@@ -94,7 +90,7 @@ class Verdicts:
         """None when it needs no inspection any more."""
         with self.database.reading() as session:
             dataset = session.get(Dataset, dataset_id)
-            if dataset is None or dataset.state != "checking":
+            if dataset is None or dataset.state != Dataset.UNDECIDED:
                 return None
             files = {
                 split: [_bytes(session, file_id) for file_id in ids]
@@ -109,7 +105,7 @@ class Verdicts:
         with self.database.reading() as session:
             row = session.get(Evaluation, evaluation_id)
             dataset = session.get(Dataset, row.dataset_id) if row is not None else None
-            if row is None or row.state != "pending" or dataset is None:
+            if row is None or row.state != Evaluation.UNDECIDED or dataset is None:
                 return None
             return EvaluationCase(
                 row.network,
@@ -147,7 +143,7 @@ class Verdicts:
     def reject(self, table: Case, resource_id: str, problem: dict[str, Any]) -> None:
         ended = {"finished_at": now()} if table is Evaluation else {}
         with self.database.transaction() as session:
-            _settle(session, table, resource_id, state=REFUSED[table], error=problem, **ended)
+            _settle(session, table, resource_id, state=table.REFUSED, error=problem, **ended)
 
     def waiting(self, table: Case, *, for_s: float) -> list[str]:
         """The ids of resources that have waited for their verdict for longer than that."""
@@ -155,7 +151,7 @@ class Verdicts:
             return list(
                 session.scalars(
                     select(table.id)
-                    .where(table.state == WAITING[table], table.created_at < now_plus(-for_s))
+                    .where(table.state == table.UNDECIDED, table.created_at < now_plus(-for_s))
                     .limit(1000)
                 )
             )
@@ -176,7 +172,7 @@ def _file_ids(source: dict[str, Any]) -> dict[str, list[str]]:
 def _settle(session: Session, table: Case, resource_id: str, **values: Any) -> None:
     project = session.scalar(
         update(table)
-        .where(table.id == resource_id, table.state == WAITING[table])
+        .where(table.id == resource_id, table.state == table.UNDECIDED)
         .values(**values)
         .returning(table.project_id),
         execution_options={"synchronize_session": False},

@@ -43,7 +43,8 @@ def users(session: Session, resource_id: str) -> list[str]:
     """The evaluations that are not done and need this teacher, job or dataset."""
     columns = (Evaluation.teacher_id, Evaluation.job_id, Evaluation.dataset_id)
     statement = select(Evaluation.id).where(
-        Evaluation.state == "pending", or_(*(column == resource_id for column in columns))
+        Evaluation.state == Evaluation.UNDECIDED,
+        or_(*(column == resource_id for column in columns)),
     )
     return sorted(session.scalars(statement))
 

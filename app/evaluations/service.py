@@ -60,7 +60,7 @@ def create(
     result = repository.known_result(session, key)
     row = Evaluation(
         id=new_id("evl"),
-        state="pending" if result is None else "succeeded",
+        state=Evaluation.UNDECIDED if result is None else "succeeded",
         teacher_id=wanted.teacher,
         job_id=wanted.job,
         dataset_id=wanted.dataset,
