@@ -1,5 +1,6 @@
-# Everything a person does here: make env | client | demo | serve | test | lint | check | bench | chaos | clean.
-# Each builds the virtual environment first if it is missing or older than a pyproject.toml.
+# Everything a person does here: make env | client | demo | serve | test | lint | check | bench | chaos |
+# reproduce | clean. Each builds the virtual environment first if it is missing or older than a
+# pyproject.toml.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALL := --editable '.[dev]' --editable './client[pandas]'
 
-.PHONY: env client demo serve test lint check bench chaos clean
+.PHONY: env client demo serve test lint check bench chaos reproduce clean
 
 env: $(STAMP)
 
@@ -60,6 +61,12 @@ bench: $(STAMP)
 SEED ?= 0
 chaos: $(STAMP)
 	$(BIN)/python -m benchmarks.chaos --seed $(SEED) $(if $(HOURS),--hours $(HOURS))
+
+# The papers' experiments, hours of them: BUDGET=60 stops after an hour, the same command goes on.
+# ONLY=a takes one part of three, DEVICE=cuda an accelerator.
+reproduce: $(STAMP)
+	@$(BIN)/python -m benchmarks.reproduce $(if $(BUDGET),--budget $(BUDGET)) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(DEVICE),--device $(DEVICE))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

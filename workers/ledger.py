@@ -50,6 +50,8 @@ class Claim(Hold):
     resolved: dict[str, Any] | None
     seconds_held: float
     """By earlier attempts together."""
+    fruitless: int = 0
+    """Attempts that were killed since the last checkpoint."""
     teachers: dict[str, Teacher] = field(default_factory=dict)
     dataset: Dataset | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -276,6 +278,7 @@ def _claimed(session: Session, job_id: str) -> Claim:
         progress=job.progress,
         resolved=job.resolved,
         seconds_held=_seconds_held(session, job_id),
+        fruitless=job.fruitless,
         teachers={teacher.id: teacher for teacher in teachers},
         dataset=session.get(Dataset, job.spec["dataset"]),
         files={} if file is None else {file.id: file.sha256},

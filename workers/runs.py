@@ -22,6 +22,9 @@ from workers.ledger import Claim
 
 log = logging.getLogger(__name__)
 
+HASTE = 16
+"""How much more often an attempt saves for each one in a row that was killed before it."""
+
 
 class Run:
     """One attempt's folder."""
@@ -83,7 +86,8 @@ class Run:
             resolved=Resolved.model_validate(claim.resolved) if claim.resolved else None,
             device=settings.device,
             threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
-            checkpoint_every_s=settings.checkpoint_every_s,
+            # Workers that are killed again and again should not fail a job that is well.
+            checkpoint_every_s=settings.checkpoint_every_s / HASTE**claim.fruitless,
             checkpoint=self._first_readable(current),
             deliverables=tuple(deliverables),
             once={

@@ -114,7 +114,7 @@ def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
         detail = f"The dataset has {facts.classes} classes, the network {student.classes}."
         yield "/student/network/classes", "classes_mismatch", detail
     for index, peer in enumerate(spec.method.peers_of(student)):
-        pointer = f"/method/networks/{index}"
+        pointer = spec.method.peer_pointer(index)
         if peer != student and not peer.accepts(facts.feature_shape):
             detail = f"The dataset's examples are {shape}, this peer's inputs {peer.inputs}."
             yield f"{pointer}/inputs", "shape_mismatch", detail
@@ -137,7 +137,7 @@ def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
 def _teaching(spec: JobSpec, material: Material) -> Iterator[Flaw]:
     """The method must have the teachers and the labels that its loss is made of."""
     method = spec.method
-    fewest, _ = method.teachers
+    fewest, _ = method.teacher_bounds
     if material.teacher_count < fewest:
         detail = f"The method {method.name} needs {fewest} teacher{'s' * (fewest > 1)} or more."
         yield "/teachers", "teacher_required", detail

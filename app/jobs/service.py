@@ -25,7 +25,7 @@ def create(
     """Queues a job. Raises Unprocessable, Conflict or TooMany."""
     material = gather(session, spec, storage)
     check(spec, material)
-    check_memory(spec, material, repository.live_trainers(session), settings)
+    check_memory(spec, material, repository.trainers_memory(session), settings)
     job = Job(
         id=new_id("job"),
         name=spec.name or f"{spec.method.name} {spec.student.network.family}",
@@ -45,9 +45,8 @@ def validate(
     """The same checks as `create`, and what would come of it."""
     material = gather(session, spec, storage)
     check(spec, material)
-    workers = repository.live_trainers(session)
-    check_memory(spec, material, workers, settings)
-    resolution = resolve(spec, material, workers)
+    check_memory(spec, material, repository.trainers_memory(session), settings)
+    resolution = resolve(spec, material, repository.live_trainers(session))
     return ValidationOut(
         spec=resolution.spec,
         device=resolution.device,

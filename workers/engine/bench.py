@@ -26,6 +26,7 @@ from workers.engine.stages import Objective, Stage, mix
 from workers.engine.transfer import Transfer, transfer_rows
 from workers.networks import build
 from workers.networks.preprocess import Preprocessed
+from workers.networks.quantized import floats
 from workers.networks.store import load_network
 
 Targets = SoftTargets | RecordedTargets
@@ -107,7 +108,7 @@ class Bench:
     def student(self, stage: int = 0) -> Preprocessed:
         """A fresh student, its weights given by (seed, stage), or those of the job's file."""
         if self.student_file is not None:
-            network = load_network(self.job.student.network, self.student_file)
+            network = floats(load_network(self.job.student.network, self.student_file))
         else:
             network = build(self.job.student.network, seed=mix("weights", self.seed, stage))
         return self.place(Preprocessed(network, **self.preprocess))
