@@ -197,6 +197,8 @@ class TeacherOut(Answer):
     """Of one example's forward pass."""
     taps: list[str] | None
     """The inner layers that feature methods may name."""
+    quantization: dict[str, Any] | None
+    """How its weights are integers, as its file says; null where they are floats."""
     created_at: AwareDatetime
     links: dict[str, str]
 

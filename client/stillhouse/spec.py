@@ -306,6 +306,23 @@ class Preprocess(TypedDict):
     std: list[float]
 
 
+class Quantization(TypedDict):
+    """Integer weights, with a scale an output channel, and integer activations."""
+
+    weights: NotRequired[Literal[8, 4, 2]]
+    """Bits of a weight. 2 is ternary: -1, 0 and 1."""
+    activations: NotRequired[Literal[8, 7] | None]
+    """
+    Bits of what a quantised layer reads; null leaves it as it is. Beside 8-bit weights, CPUs
+    without VNNI have fast integer products only for 7.
+    """
+    first_and_last: NotRequired[bool]
+    """
+    Whether the first layer and the classifier are quantised as well: they save least, and cost
+    most of the accuracy.
+    """
+
+
 class ResNet(TypedDict):
     """
     Residual networks for small images: He et al. 2015, arXiv 1512.03385, section 4.2.
@@ -574,6 +591,43 @@ class AT(TypedDict):
     """
     student_layers: NotRequired[list[str] | None]
     """As many, in the same order. Null is where the teacher's stand."""
+
+
+class Apprentice(TypedDict):
+    """
+    Apprentice (Mishra and Marr 2017, arXiv 1711.05852): a low-precision student.
+
+    loss = alpha cross_entropy(z_T, y) + beta cross_entropy(z_A, y) + gamma T^2 KL(softmax(z_T / T)
+    || softmax(z_A / T)), z_T held fixed in the last term. The student computes with rounded weights
+    and activations while it trains, and its gradients go straight through the rounding. Schemes:
+    `a`, a full-precision teacher trains beside the student, both from scratch; `b`, the job's
+    teachers are trained and frozen, and the student starts from scratch; `c`, as b, but the student
+    first learns at full precision, is then quantised, and fine-tuned at a low rate. The first and
+    last layers stay at full precision unless `quantize` says otherwise. The student is delivered
+    with integers for weights; the baseline trains alike, on the labels alone.
+    """
+
+    name: NotRequired[Literal["apprentice"]]
+    scheme: NotRequired[Literal["a", "b", "c"]]
+    """The paper found c the best."""
+    quantize: NotRequired[Quantization]
+    alpha: NotRequired[float]
+    """Weight of the labels for the teacher (scheme a; the others' teachers do not train)."""
+    beta: NotRequired[float]
+    """Weight of the labels for the student; schemes b and c need none with 0."""
+    gamma: NotRequired[float]
+    """Weight of the teacher. With 0 there is none: plain quantisation-aware training."""
+    temperature: NotRequired[float | TemperatureRamp]
+    """T; the paper's is 1. A number or a ramp."""
+    teacher_network: NotRequired[MLP | ConvNet | ResNet | WideResNet | VGG | None]
+    """The teacher of scheme a; null is the student's own network, at full precision."""
+    fine_tune_epochs: NotRequired[int | None]
+    """
+    Scheme c: epochs after quantisation, taken from the job's, so that all schemes train equally
+    long; null is a quarter of them. Each stage runs the job's schedule, shortened to its length.
+    """
+    fine_tune_lr_scale: NotRequired[float]
+    """Scheme c: factor on `optimizer.lr` after quantisation."""
 
 
 class CRD(TypedDict):
@@ -881,6 +935,12 @@ class Student(TypedDict):
     network: MLP | ConvNet | ResNet | WideResNet | VGG
     file: NotRequired[str | None]
     """A safetensors checkpoint of this network to start from."""
+    quantize: NotRequired[Quantization | None]
+    """
+    Deliver it with integers for weights, whatever the method: rounded once it has trained, the
+    ranges of activations taken from examples. The baseline is rounded alike. Below 8 bits prefer
+    the method `apprentice`, which trains through the rounding.
+    """
 
 
 class TeacherIn(TypedDict):
@@ -956,6 +1016,7 @@ class JobSpec(TypedDict):
         | BornAgain
         | DatasetDistillation
         | Codistillation
+        | Apprentice
     ]
     training: NotRequired[Training]
     transfer: NotRequired[Transfer]
