@@ -26,6 +26,7 @@ from app.settings import Settings, get_settings
 from app.sources.policy import Policy
 from app.storage import open_storage
 from app.teachers.endpoints import router as teachers
+from app.web.endpoints import router as web
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         catalogue,
         projects,
         health,
+        web,
     ):
         app.include_router(router)
     problems.install(app)

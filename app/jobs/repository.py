@@ -63,7 +63,10 @@ def _named(spec: dict[str, Any]) -> tuple[str | None, ...]:
 
 
 def listed(
-    states: Sequence[str], labels: Sequence[tuple[str, str]], created_after: datetime | None
+    states: Sequence[str],
+    labels: Sequence[tuple[str, str]],
+    name: str | None,
+    created_after: datetime | None,
 ) -> Select[Job]:
     statement = select(Job)
     if states:
@@ -72,6 +75,8 @@ def listed(
         statement = statement.where(
             exists().where(JobLabel.job_id == Job.id, JobLabel.key == key, JobLabel.value == value)
         )
+    if name is not None:
+        statement = statement.where(Job.name.icontains(name, autoescape=True))
     if created_after is not None:
         statement = statement.where(Job.created_at > created_after)
     return statement
