@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from app.lifeline import tie_to_parent
 from app.spec.dataset import SPLITS, DatasetSpec, FileSource, UriSource
-from app.spec.jobfile import JobFile, PreparedFile
+from app.spec.jobfile import JobFile, PreparedFile, TeacherFile
 from app.spec.network import NetworkSpec
 from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint, inspect_dataset
@@ -30,20 +30,23 @@ from workers.data.readers import Files
 from workers.disk import STORAGE_FULL, disk_full
 from workers.engine.cache import Cache
 from workers.engine.device import measure_gflops, measure_step_s, memory_bytes, pick_device
+from workers.engine.evaluation import evaluate_checkpoint
 from workers.engine.job import run_job
 from workers.engine.reporter import Stopped
 from workers.limits import Bounds, confine, impose, overstepped
+from workers.narrator import Narrator
 from workers.protocol import EVENTS_FD, Events
 
 DEFAULT_CACHE_BYTES = 20 * 1024**3
 
 
 class PipeReporter:
-    """Tells the supervisor; hears it as SIGTERM."""
+    """Tells the supervisor, and the job's log in words; hears it as SIGTERM."""
 
     def __init__(self, events: Events) -> None:
         self.events = events
         self.stopping = False
+        self._narrator = Narrator()
         signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
@@ -51,6 +54,8 @@ class PipeReporter:
 
     def send(self, event: str, **fields: Any) -> None:
         self.events.send(event, **fields)
+        if (told := self._narrator.tell(event, fields)) is not None:
+            print(told, flush=True)  # noqa: T201  (into the job's log)
 
 
 class ConsoleReporter:
@@ -184,6 +189,13 @@ def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None
             limits = Limits(max_bytes=order["max_bytes"])
             found = inspect_dataset(_files(order["files"]), spec, Path(order["out"]), limits)
             events.send("inspected", facts=found.model_dump(mode="json"))
+        case "evaluate":
+            subject = TeacherFile.model_validate(order["subject"])
+            dataset = PreparedFile.model_validate(order["dataset"])
+            device = pick_device(os.environ.get("STILLHOUSE_DEVICE", "auto"))
+            names = order["class_names"]
+            result = evaluate_checkpoint(subject, dataset, order["split"], names, device)
+            events.send("inspected", facts=result)
         case unknown:
             raise ValueError(f"no such order: {unknown}")
 

@@ -29,6 +29,8 @@ def test_a_job_is_queued(api: httpx.Client, rows: Rows, database: Database) -> N
         "self",
         "metrics",
         "events",
+        "logs",
+        "stream",
         "student",
         "artifacts",
         "report",
