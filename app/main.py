@@ -33,6 +33,7 @@ from app.streams.hub import Hub
 from app.sweeps.endpoints import router as sweeps
 from app.teachers.endpoints import router as teachers
 from app.uploads.endpoints import router as uploads
+from app.web.endpoints import router as web
 from app.webhooks.endpoints import router as webhooks
 from app.webhooks.reach import Reach
 from app.webhooks.secrets import SecretMaker
@@ -85,6 +86,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks,
         projects,
         health,
+        web,
     ):
         app.include_router(router)
     manual.install(app)

@@ -72,16 +72,20 @@ def list_jobs(
     pager: PagerDep,
     state: Annotated[list[State], Query(description="One or more.")] = [],  # noqa: B006
     label: Annotated[list[Label], Query(description="`key:value`; several must all hold.")] = [],  # noqa: B006
+    name: Annotated[
+        str | None,
+        Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of it, in any case."),
+    ] = None,
     created_after: Annotated[AwareDatetime | None, Query(description="RFC 3339.")] = None,
     sweep: Annotated[
         str | None, Query(pattern=r"^swp_[0-9a-z]{1,40}$", description="Of this sweep alone.")
     ] = None,
 ) -> Page[JobOut]:
     filters = {"state": sorted(state), "label": sorted(label), "after": created_after}
-    filters |= {"sweep": sweep}
+    filters |= {"sweep": sweep, "name": name}
     labels = [(key, value) for key, _, value in (one.partition(":") for one in label)]
     with database.reading() as session:
-        statement = repository.listed(state, labels, created_after, sweep)
+        statement = repository.listed(state, labels, name, created_after, sweep)
         rows, cursor = pager.read(session, statement, Job, filters)
         return Page(data=[JobOut.of(row) for row in rows], next_cursor=cursor)
 

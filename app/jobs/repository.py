@@ -85,6 +85,7 @@ def _named(spec: dict[str, Any]) -> tuple[str | None, ...]:
 def listed(
     states: Sequence[str],
     labels: Sequence[tuple[str, str]],
+    name: str | None,
     created_after: datetime | None,
     sweep_id: str | None,
 ) -> Select[Job]:
@@ -95,6 +96,8 @@ def listed(
         statement = statement.where(
             exists().where(JobLabel.job_id == Job.id, JobLabel.key == key, JobLabel.value == value)
         )
+    if name is not None:
+        statement = statement.where(Job.name.icontains(name, autoescape=True))
     if created_after is not None:
         statement = statement.where(Job.created_at > created_after)
     if sweep_id is not None:

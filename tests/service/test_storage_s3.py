@@ -111,6 +111,8 @@ def test_clients_download_from_the_store(s3: S3, remote: Settings, storage: Obje
         assert part.history[0].status_code == 307
         same = api.get(f"/jobs/{job}/student", headers={"If-None-Match": f'"{sha256}"'})
         assert same.status_code == 304
+        prefer = {"Prefer": "respond-async, return=representation"}
+        assert api.get(f"/jobs/{job}/student", headers=prefer).content == b"0123456789"
         assert api.head(f"/jobs/{job}/student").headers["content-length"] == "10"
         assert api.get(f"/jobs/{job}/report").json() == {}
     through = remote.model_copy(update={"presign_s": 0})
