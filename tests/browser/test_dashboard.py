@@ -162,7 +162,8 @@ def test_filters_and_comparison(
     rows = page.locator(".jobs > li")
     page.get_by_label("Name").fill("t 8")
     page.wait_for_url("**/#/jobs?name=t+8")
-    page.wait_for_function("document.querySelectorAll('.jobs > li').length === 2")
+    rows.nth(2).wait_for(state="detached")  # all jobs are there until the answer is
+    assert rows.count() == 2
     page.get_by_role("button", name="failed").click()
     page.get_by_role("heading", name="No job is like that").wait_for()
     page.get_by_role("button", name="Show all jobs").click()
