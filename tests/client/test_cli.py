@@ -117,13 +117,15 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(
         [*COMMAND, "jobs", "watch", made.id], stderr=subprocess.PIPE, text=True
     )
     assert watching.stderr
-    assert any("running" in line for line in watching.stderr)
-    watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=20)
-    assert watching.returncode == 130
-    assert f"stillhouse jobs watch {made.id}" in err
-    assert not made.refresh().is_terminal
-    made.cancel()
+    try:
+        assert any("running" in line for line in watching.stderr)
+        watching.send_signal(signal.SIGINT)
+        _, err = watching.communicate(timeout=60)
+        assert watching.returncode == 130
+        assert f"stillhouse jobs watch {made.id}" in err
+        assert not made.refresh().is_terminal
+    finally:
+        made.cancel()  # or the tests after this one would wait for it
 
 
 def test_a_sweep_compares_its_jobs(
