@@ -1,35 +1,28 @@
-"""A whole job, from its file to its artifacts: students first, then baselines, then the report."""
+"""The stages of a job, one after another: what is delivered already is not trained again."""
 
 import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from app.spec.job import JobSpec, Select
+from app.spec.job import JobSpec
 from app.spec.jobfile import JobFile
-from app.spec.methods import Supervised
 from workers.engine import checkpoint, loop
 from workers.engine.bench import Bench
-from workers.engine.cache import content_key
-from workers.engine.reporter import Reporter, Stopped, file_facts
-from workers.engine.stages import Made, Plan, Stage
+from workers.engine.reporter import file_facts
+from workers.engine.stages import Made, Stage
 from workers.methods import plan
 from workers.networks.preprocess import Preprocessed
-
-ENGINE_VERSION = 2
-"""Raised when the same job would train to other weights, so that no old baseline is reused."""
 
 
 @dataclass
 class Trained:
-    """A student or a baseline, and how it came about."""
+    """A student, a baseline or a control, and how it came about."""
 
     seed: int
     network: Preprocessed
@@ -47,6 +40,8 @@ class Conductor:
         self.file, self.run, self.bench, self.epochs = file, run, bench, epochs
         self.number = 0
         self.offset = 0
+        self.reach = 0
+        """The last step of the stage that was begun last."""
         self.delivered = {entry.stage: entry.file for entry in file.deliverables}
         self.saved = checkpoint.load(file.checkpoint.file) if file.checkpoint else None
         self.last = loop.Outcome(0, None, 0.0)
@@ -59,17 +54,7 @@ class Conductor:
         """The distilled students, one a seed; the first one is *the* student."""
         for k, seed in enumerate(self.seeds):
             prefix = f"student/{k}" if k else ""
-            yield self._train(plan(self.job.method, self.bench.for_run(seed, prefix)), seed)
-
-    def baselines(self) -> Iterator[Trained]:
-        """The same students without the teacher; known ones come from the cache."""
-        job = self.job.model_copy(
-            update={"method": Supervised(), "teachers": (), "select": _without_teacher(self.job)}
-        )
-        bench = replace(self.bench, job=job, teachers=())
-        for k, seed in enumerate(self.seeds):
-            known = _Baselines(self, bench, seed, f"baseline/{k}")
-            yield known.recall() or known.train()
+            yield self.train(self.bench.for_run(seed, prefix))
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -77,24 +62,26 @@ class Conductor:
         count = self.job.baseline.seeds if self.job.baseline else 1
         return range(first, first + count)
 
-    def _train(self, stages_: Plan, seed: int) -> Trained:
+    def train(self, bench: Bench) -> Trained:
+        """Runs the plan of the bench's own job, stage by stage."""
         began = time.monotonic()
-        delivered: nn.Module | None = None
+        stages = plan(bench.job.method, bench)
         try:
-            stage = next(stages_)
+            stage = next(stages)
             while True:
-                delivered = self._conduct(stage, seed)
-                stage = stages_.send(delivered)
+                delivered = self._conduct(stage, bench.seed)
+                stage = stages.send(delivered)
         except StopIteration as end:
             made = end.value if isinstance(end.value, Made) else Made(end.value)
             seconds = time.monotonic() - began
-            return Trained(seed, made.student, self.last.best_epoch, seconds, made.ensemble)
+            return Trained(bench.seed, made.student, self.last.best_epoch, seconds, made.ensemble)
 
     def _conduct(self, stage: Stage, seed: int) -> nn.Module:
         before, after = self.done(self.number), self.done(self.number + 1)
         run = replace(self.run, seed=seed, before=before, share=after - before)
+        self.reach = self.offset + stage.steps
         if self.number in self.delivered:
-            self.last = _load_deliverable(stage.trainee, self.delivered[self.number])
+            self.last = load_deliverable(stage.trainee, self.delivered[self.number])
         else:
             resume = self.saved if self.saved and self.saved.stage == self.number else None
             self.last = loop.train(
@@ -120,11 +107,15 @@ class Conductor:
         per_epoch = stage.steps // stage.training.epochs
         return self.offset + stage.steps + per_epoch * sum(self.epochs[self.number + 1 :])
 
-    def skip(self, steps: int, epochs: int) -> None:
-        """Counts a stage whose result was known already."""
-        self.number += 1
-        self.offset += steps
-        total = self.offset + steps // epochs * sum(self.epochs[self.number :])
+    def skip(self, stages: int, steps: int = 0) -> None:
+        """Counts stages whose result was known already, or that came to nothing."""
+        if stages == 0:
+            return
+        self.number += stages
+        self.offset = max(self.offset + steps, self.reach)
+        epochs = self.epochs[self.number - 1]
+        to_come = sum(self.epochs[self.number :])
+        per_epoch = self.offset / sum(self.epochs[: self.number])
         self.run.reporter.send(
             "progress",
             stage=self.number,
@@ -132,7 +123,7 @@ class Conductor:
             epoch=float(epochs),
             epochs=epochs,
             step=self.offset,
-            steps=total,
+            steps=self.offset + round(per_epoch * to_come),
             fraction=round(self.done(self.number), 6),
             samples_per_s=0.0,
             eta_s=None,
@@ -140,124 +131,11 @@ class Conductor:
 
     def _deliver(self, stage: Stage) -> None:
         path = self.run.out / f"stage-{self.number}.safetensors"
-        _save_deliverable(stage.trainee, path, self.last)
+        save_deliverable(stage.trainee, path, self.last)
         self.run.reporter.send("deliverable", name=path.name, stage=self.number, **file_facts(path))
 
 
-def planned_epochs(job: JobSpec, *, baseline: bool) -> tuple[int, ...]:
-    """Epochs of every stage of a job, students' before baselines': progress needs it."""
-    seeds = job.baseline.seeds if job.baseline else 1
-    return seeds * job.stage_epochs + seeds * baseline * (job.training.epochs,)
-
-
-def wants_baseline(job: JobSpec, *, labelled: bool) -> tuple[bool, str | None]:
-    """Whether a matched baseline is trained, and if not, why."""
-    if job.baseline is None:
-        return False, "the job asked for none"
-    if not job.method.compared:
-        return False, "its method learns from the labels alone, so there is nothing to compare with"
-    if not labelled:
-        return False, "the data set has no labels to train a baseline on"
-    return True, None
-
-
-class _Baselines:
-    """One baseline, known by all that determines it, so that later jobs need not train it."""
-
-    def __init__(self, conductor: Conductor, bench: Bench, seed: int, prefix: str) -> None:
-        self.conductor, self.seed, self.prefix = conductor, seed, prefix
-        self.points: list[Any] = []
-        self.bench = replace(bench.for_run(seed, prefix), reporter=bench.reporter)
-        job = bench.job
-        self.key = content_key(
-            engine=ENGINE_VERSION,
-            torch=torch.__version__,
-            student=job.student.network.model_dump(mode="json"),
-            weights=bench.student_file and file_facts(bench.student_file)["sha256"],
-            data=bench.data_sha256,
-            preprocess=bench.preprocess,
-            training=job.training.model_dump(mode="json"),
-            transfer=job.transfer.model_dump(mode="json", exclude={"bias_repair"}),
-            select=bench.select.model_dump(mode="json"),
-            device=bench.arithmetic.device.type,
-            precision=bench.arithmetic.precision,
-            threads=torch.get_num_threads(),
-            seed=seed,
-        )
-
-    def recall(self) -> Trained | None:
-        """The cached baseline, its curves sent again under this job's steps."""
-        path = self.bench.cache.get("baselines", self.key)
-        if path is None:
-            return None
-        student = self.bench.student()
-        outcome = _load_deliverable(student, path)
-        with safe_open(path, framework="pt") as file:
-            points = json.loads(file.metadata()["points"])
-        offset = self.conductor.offset
-        for start in range(0, len(points), 5000):
-            self.bench.reporter.send(
-                "metrics",
-                points=[
-                    (f"{self.prefix}/{key}", offset + step, epoch, at, value)
-                    for key, step, epoch, at, value in points[start : start + 5000]
-                ],
-            )
-        steps = self.bench.stage(student, _no_objective, self.bench.transfer()).steps
-        self.conductor.skip(steps, self.bench.job.training.epochs)
-        return Trained(self.seed, student, outcome.best_epoch, outcome.seconds)
-
-    def train(self) -> Trained:
-        """Trains it and keeps it, unless it was resumed halfway (its curves are not all here)."""
-        conductor, offset = self.conductor, self.conductor.offset
-        whole = conductor.saved is None and conductor.number not in conductor.delivered
-        outer = conductor.run
-        conductor.run = replace(outer, reporter=_Recording(outer.reporter, self.points))
-        try:
-            trained = conductor._train(plan(self.bench.job.method, self.bench), self.seed)
-        finally:
-            conductor.run = outer
-        if whole:
-            cut = len(self.prefix) + 1
-            points = [[key[cut:], step - offset, *rest] for key, step, *rest in self.points]
-            self.bench.cache.put(
-                "baselines",
-                self.key,
-                lambda part: _save_deliverable(
-                    trained.network, part, conductor.last, points=json.dumps(points)
-                ),
-            )
-        return trained
-
-
-class _Recording:
-    """Passes events on and keeps the metrics."""
-
-    def __init__(self, reporter: Reporter, points: list[Any]) -> None:
-        self.reporter, self.points = reporter, points
-
-    @property
-    def stopping(self) -> bool:
-        return self.reporter.stopping
-
-    def send(self, event: str, **fields: Any) -> None:
-        if event == "metrics":
-            self.points.extend(fields["points"])
-        self.reporter.send(event, **fields)
-
-
-def _no_objective(*_: object) -> dict[str, torch.Tensor]:
-    raise AssertionError("a recalled stage is not trained")
-
-
-def _without_teacher(job: JobSpec) -> Select | None:
-    """A baseline cannot be selected by agreement with a teacher it does not have."""
-    if job.select is not None and job.select.metric == "validation/agreement":
-        return Select()
-    return job.select
-
-
-def _save_deliverable(
+def save_deliverable(
     trainee: nn.Module, path: Path, outcome: loop.Outcome, **metadata: str
 ) -> None:
     tensors = {
@@ -271,10 +149,7 @@ def _save_deliverable(
     save_file(tensors, path, metadata={"outcome": json.dumps(facts), **metadata})
 
 
-def _load_deliverable(trainee: nn.Module, path: Path) -> loop.Outcome:
+def load_deliverable(trainee: nn.Module, path: Path) -> loop.Outcome:
     with safe_open(path, framework="pt") as file:
         trainee.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
         return loop.Outcome(**json.loads(file.metadata()["outcome"]))
-
-
-__all__ = ["Conductor", "Stopped", "Trained", "planned_epochs", "wants_baseline"]

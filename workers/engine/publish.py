@@ -67,10 +67,10 @@ def card(report: dict[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [
         ("", "accuracy", "95 % interval", "errors", "NLL", "ECE", "parameters", "MFLOP", "ms")
     ]
-    for name in ("teacher", "student", "baseline"):
-        side = report[name]
+    sides = {name: report[name] for name in ("teacher", "student", "baseline")}
+    for name, side in {**sides, **(report.get("controls") or {})}.items():
         if side is not None:
-            rows.append((name, *_cells(side)))
+            rows.append((name.replace("_", " "), *_cells(side)))
     table = ["| " + " | ".join(row) + " |" for row in rows]
     table.insert(1, "|" + "---|" * len(rows[0]))
     return "\n".join(
@@ -79,6 +79,7 @@ def card(report: dict[str, Any]) -> str:
             "",
             report["sentence"],
             "",
+            *([told["sentence"], ""] if (told := report.get("attribution")) else []),
             *table,
             "",
             f"Measured on the {report['split']} split of the data set, in float32.",
