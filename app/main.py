@@ -19,6 +19,7 @@ from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import open_signer
 from app.jobs.endpoints import router as jobs
+from app.knowledge.endpoints import router as knowledge
 from app.metrics.endpoints import router as metrics
 from app.projects.endpoints import router as projects
 from app.queue import Doorbell
@@ -58,6 +59,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         files,
         teachers,
         datasets,
+        knowledge,
         jobs,
         metrics,
         artifacts,

@@ -16,6 +16,7 @@ from app.settings import Settings
 RUN_JOB = "workers.tasks.run_job"
 INSPECT_TEACHER = "workers.tasks.inspect_teacher"
 INSPECT_DATASET = "workers.tasks.inspect_dataset"
+REPORT_KNOWLEDGE = "workers.tasks.report_knowledge"
 
 Priority = Literal["low", "normal", "high"]
 
@@ -81,6 +82,9 @@ class Doorbell:
 
     def inspect_dataset(self, dataset_id: str) -> None:
         self._ring(INSPECT_DATASET, dataset_id, LIGHT_QUEUE)
+
+    def report_knowledge(self, report_id: str) -> None:
+        self._ring(REPORT_KNOWLEDGE, report_id, LIGHT_QUEUE)
 
     def close(self, timeout: float = 2.0) -> None:
         """Publishes what is waiting, for at most `timeout` seconds."""

@@ -1,4 +1,5 @@
-"""Checks uploaded checkpoints and data sets in a trainer process, which they may well kill."""
+"""Checks uploaded checkpoints and data sets in a trainer process, which they may well kill, and
+describes teachers in one."""
 
 import logging
 import os
@@ -14,9 +15,10 @@ from typing import Any
 from app.errors import problem_document
 from app.settings import Settings
 from app.sources.policy import Policy
+from app.spec.jobfile import ReportFile
 from app.spec.problems import Refused
 from app.storage import Storage
-from app.tables import Dataset, Teacher
+from app.tables import Dataset, KnowledgeReport, Teacher
 from workers.blobcache import BlobCache
 from workers.disk import STORAGE_FULL, disk_full
 from workers.fetch import Fetcher, Interrupted, Unreachable, as_problem
@@ -25,7 +27,7 @@ from workers.memory import LOOK_S, MemoryWatch
 from workers.obituary import Obituary, oom_kills
 from workers.processes import ProtocolError
 from workers.standby import Standby
-from workers.verdicts import Bytes, DatasetCase, Verdicts
+from workers.verdicts import Bytes, Checked, DatasetCase, ReportCase, Verdicts
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Rejected(Exception):
 
 
 class Inspector:
-    """Answers the bell for teachers and datasets."""
+    """Answers the bell for teachers, datasets and reports."""
 
     def __init__(
         self,
@@ -117,15 +119,58 @@ class Inspector:
 
             self._settle(Dataset, dataset_id, order, ready)
 
+    def report(self, report_id: str) -> None:
+        with self._once(report_id) as folder:
+            case = folder and self._verdicts.report(report_id)
+            if not folder or not case:
+                return
+            out = folder / "report.json"
+
+            def ready(_facts: dict[str, Any]) -> None:
+                sha256, size = self._storage.put_file(out)
+                stored = self._storage.exists
+                self._verdicts.report_ready(report_id, sha256, size, stored=stored)
+
+            of = self._report_file(case, folder).model_dump(mode="json")
+            order = {"order": "report", "of": of, "out": str(out)}
+            # Its bytes have been inspected. What CUDA maps would count as if it were used, so
+            # memory is watched from here alone.
+            bounds = {"file_bytes": self._file_bytes()}
+            self._settle(KnowledgeReport, report_id, order, ready, bounds)
+
+    def _report_file(self, case: ReportCase, folder: Path) -> ReportFile:
+        dataset, teacher, settings = case.dataset, case.teacher, self._settings
+        prepared = self._blobs.hold(dataset.sha256 or "", folder / "dataset")
+        described = None
+        if teacher is not None:
+            described = {
+                "network": teacher.network,
+                "file": self._blobs.hold(teacher.sha256 or "", folder / "teacher"),
+                "sha256": teacher.sha256,
+                "preprocess": teacher.preprocess,
+            }
+        return ReportFile.model_validate(
+            {
+                "dataset": {"file": prepared, "facts": dataset.facts},
+                "teacher": described,
+                "device": settings.device,
+                "threads": settings.threads,
+            }
+        )
+
     def _settle(
         self,
-        table: type[Teacher | Dataset],
+        table: Checked,
         resource_id: str,
         order: dict[str, Any],
         ready: Callable[[dict[str, Any]], None],
+        bounds: dict[str, int] | None = None,
     ) -> None:
+        """`bounds` are the trainer's own, beside which its memory is watched from here."""
+        memory_bytes = self._settings.process_memory
+        bounds = bounds or {"memory_bytes": memory_bytes, "file_bytes": self._file_bytes()}
         try:
-            facts = self._ask(order)
+            facts = self._ask({**order, "bounds": bounds})
         except Rejected as rejected:
             log.info("%s: rejected: %s", resource_id, rejected)
             self._verdicts.reject(table, resource_id, rejected.problem)
@@ -137,14 +182,12 @@ class Inspector:
     def _ask(self, order: dict[str, Any]) -> dict[str, Any] | None:
         """What the trainer found; None when this worker is told to stop, or has no room on its
         disk. Raises Rejected."""
-        memory_bytes = self._settings.process_memory
-        bounds = {"memory_bytes": memory_bytes, "file_bytes": self._file_bytes()}
-        memory = MemoryWatch(memory_bytes)
+        memory = MemoryWatch(self._settings.process_memory)
         trainer = self._standby.take()
         obituary, oom_before = Obituary(), oom_kills()
         deadline = time.monotonic() + self._limit_s
         try:
-            trainer.order(**order, bounds=bounds)
+            trainer.order(**order)
             while not trainer.ended and not self._shutdown.is_set():
                 for event in trainer.events(LOOK_S):
                     match event["event"]:

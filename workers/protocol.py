@@ -11,6 +11,7 @@ Orders (supervisor -> trainer's stdin):
     {"order": "inspect_teacher", "file": PATH, "filename": STR, "network": {...}}
     {"order": "inspect_dataset", "files": {SPLIT or "all": [PATH, ...]}, "spec": {...}, "out": PATH,
      "max_bytes": INT}
+    {"order": "report", "of": {...app.spec.jobfile.ReportFile...}, "out": PATH}
 
 Each with "bounds": {"memory_bytes": INT or null, "file_bytes": INT or null}, which the trainer lays
 upon itself first (limits.py).
@@ -27,7 +28,7 @@ Events (trainer -> supervisor), each with its name in "event":
     checkpoint  name, file, sha256, size, stage, step, best    a new file in the run's folder
     deliverable name, file, sha256, size, stage                what a finished stage hands on
     artifact    name, kind, format, file, sha256, size         student, report, ...
-    inspected   facts                                          the answer to an inspection
+    inspected   facts                                          the answer to all but `train`
     failed      problem {...}                                  the job's or the resource's `error`
     stopped     -                                              ended on SIGTERM, after a checkpoint
     done        -

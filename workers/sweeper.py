@@ -7,7 +7,7 @@ from pathlib import Path
 from app import tallies
 from app.db import Database
 from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
-from app.tables import Dataset, Teacher
+from app.tables import Dataset, KnowledgeReport, Teacher
 from workers.election import elected
 from workers.ledger import Ledger
 from workers.verdicts import Verdicts
@@ -76,6 +76,9 @@ class Sweeper:
                 rung += 1
             for dataset_id in self._verdicts.waiting(Dataset, for_s=CHECKING_S):
                 self._doorbell.inspect_dataset(dataset_id)
+                rung += 1
+            for report_id in self._verdicts.waiting(KnowledgeReport, for_s=CHECKING_S):
+                self._doorbell.report_knowledge(report_id)
                 rung += 1
         return rung
 

@@ -17,3 +17,8 @@ def inspect_teacher(teacher_id: str) -> None:
 @app.task(name=queue.INSPECT_DATASET)  # type: ignore[untyped-decorator]
 def inspect_dataset(dataset_id: str) -> None:
     host().inspector.dataset(dataset_id)
+
+
+@app.task(name=queue.REPORT_KNOWLEDGE)  # type: ignore[untyped-decorator]
+def report_knowledge(report_id: str) -> None:
+    host().inspector.report(report_id)

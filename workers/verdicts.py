@@ -1,4 +1,4 @@
-"""The worker's verbs on teachers and datasets: what is to be inspected, and what was found.
+"""The worker's verbs on teachers, datasets and reports: what is to be done, and what was found.
 
 A verdict is written only while the resource is still `checking`, so that inspecting one twice is
 wasteful and nothing worse.
@@ -14,7 +14,10 @@ from sqlalchemy.orm import Session
 
 from app import blobs
 from app.db import Database, now_plus
-from app.tables import Dataset, File, Teacher
+from app.tables import Dataset, File, KnowledgeReport, Teacher
+
+Checked = type[Teacher | Dataset | KnowledgeReport]
+"""What is `checking` until a worker has settled it."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,15 @@ class DatasetCase:
     project: str
 
 
+@dataclass(frozen=True)
+class ReportCase:
+    """A teacher to describe on a dataset."""
+
+    teacher: Teacher | None
+    """Null is who gave the outputs that the dataset brings."""
+    dataset: Dataset
+
+
 class Verdicts:
     """Reads cases and writes what became of them."""
 
@@ -82,6 +94,18 @@ class Verdicts:
             uri, sha256 = source.get("uri"), source.get("sha256")
             return DatasetCase(dataset.spec, files, uri, sha256, dataset.project_id)
 
+    def report(self, report_id: str) -> ReportCase | None:
+        """None when it needs no making any more."""
+        with self.database.reading() as session:
+            report = session.get(KnowledgeReport, report_id)
+            if report is None or report.state != "checking":
+                return None
+            dataset = session.get(Dataset, report.dataset_id)
+            teacher = session.get(Teacher, report.teacher_id) if report.teacher_id else None
+            if dataset is None or (teacher is None and report.teacher_id is not None):
+                return None  # deleted between two statements, and the report with it
+            return ReportCase(teacher, dataset)
+
     def teacher_ready(self, teacher_id: str, facts: dict[str, Any]) -> None:
         with self.database.transaction() as session:
             _settle(session, Teacher, teacher_id, state="ready", facts=facts)
@@ -100,13 +124,19 @@ class Verdicts:
             blobs.refer(session, sha256, size, stored=stored)
             _settle(session, Dataset, dataset_id, state="ready", facts=facts, sha256=sha256)
 
-    def reject(
-        self, table: type[Teacher | Dataset], resource_id: str, problem: dict[str, Any]
+    def report_ready(
+        self, report_id: str, sha256: str, size: int, *, stored: Callable[[str], bool]
     ) -> None:
+        """`stored` asks the storage for the report. Raises BytesGone."""
+        with self.database.transaction() as session:
+            blobs.refer(session, sha256, size, stored=stored)
+            _settle(session, KnowledgeReport, report_id, state="ready", sha256=sha256)
+
+    def reject(self, table: Checked, resource_id: str, problem: dict[str, Any]) -> None:
         with self.database.transaction() as session:
             _settle(session, table, resource_id, state="rejected", error=problem)
 
-    def waiting(self, table: type[Teacher | Dataset], *, for_s: float) -> list[str]:
+    def waiting(self, table: Checked, *, for_s: float) -> list[str]:
         """The ids of resources that have been `checking` for longer than that."""
         with self.database.reading() as session:
             return list(
@@ -130,9 +160,7 @@ def _file_ids(source: dict[str, Any]) -> dict[str, list[str]]:
     return {split: ids for split, ids in (source.get("files") or {}).items() if ids}
 
 
-def _settle(
-    session: Session, table: type[Teacher | Dataset], resource_id: str, **values: Any
-) -> None:
+def _settle(session: Session, table: Checked, resource_id: str, **values: Any) -> None:
     session.execute(
         update(table).where(table.id == resource_id, table.state == "checking").values(**values),
         execution_options={"synchronize_session": False},

@@ -1,6 +1,6 @@
 """What can be known of a job before it trains: each rule is a 422 that names its place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -52,10 +52,10 @@ class Material:
 def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
     """Raises Unprocessable for unknown or rejected ids, Conflict for those still checking."""
     dataset = datasets.keep(session, spec.dataset)
-    facts = _ready(dataset, "dataset", spec.dataset, "/dataset").facts
+    facts = ready(dataset, "dataset", spec.dataset, "/dataset").facts
     known = teachers.get_many(session, spec.teachers)
     rows = tuple(
-        _ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
+        ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
         for index, teacher_id in enumerate(spec.teachers)
     )
     if spec.student.file is not None:
@@ -70,7 +70,9 @@ def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
     return Material(DatasetFacts.model_validate(facts), rows, networks)
 
 
-def _ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
+def ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
+    """The row that a request names at `pointer`. Raises Unprocessable, or Conflict for one that is
+    still checking."""
     if row is None:
         raise unprocessable(pointer, f"unknown_{kind}", f"There is no {kind} {row_id}.")
     if row.state == "checking":
@@ -106,6 +108,11 @@ def check(spec: JobSpec, material: Material) -> None:
             labelled=material.facts.labelled,
         ),
     ]
+    refuse(flaws)
+
+
+def refuse(flaws: Sequence[Flaw]) -> None:
+    """Raises Unprocessable, where there are any."""
     if flaws:
         _, code, detail = flaws[0]
         errors = [dict(zip(("pointer", "code", "detail"), flaw, strict=True)) for flaw in flaws]
@@ -132,15 +139,22 @@ def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
             yield f"{pointer}/classes", "classes_mismatch", detail
     for index, (row, network) in enumerate(zip(material.teachers, material.networks, strict=True)):
         pointer = f"/teachers/{index}"
-        if not network.accepts(facts.feature_shape):
-            detail = f"The dataset's examples do not fit the teacher's inputs: they are {shape}."
-            yield pointer, "shape_mismatch", detail
+        yield from misfits(row, network, facts, pointer)
         if network.classes != student.classes:
             detail = f"The teacher has {network.classes} classes, the student {student.classes}."
             yield pointer, "classes_mismatch", detail
-        elif row.class_names and facts.class_names and row.class_names != list(facts.class_names):
-            detail = "Teacher and dataset name their classes differently, or in another order."
-            yield pointer, "class_names_mismatch", detail
+
+
+def misfits(row: Teacher, network: Network, facts: DatasetFacts, pointer: str) -> Iterator[Flaw]:
+    """Why a teacher cannot answer for these examples, but for how many classes there are."""
+    if not network.accepts(facts.feature_shape):
+        shape = "x".join(map(str, facts.feature_shape))
+        detail = f"The dataset's examples do not fit the teacher's inputs: they are {shape}."
+        yield pointer, "shape_mismatch", detail
+    own, theirs = row.class_names or (), facts.class_names or ()
+    if len(own) == len(theirs) and list(own) != list(theirs):
+        detail = "Teacher and dataset name their classes differently, or in another order."
+        yield pointer, "class_names_mismatch", detail
 
 
 def _teaching(spec: JobSpec, material: Material) -> Iterator[Flaw]:
