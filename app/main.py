@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app import __version__
 from app.artifacts.endpoints import router as artifacts
 from app.catalogue.endpoints import router as catalogue
 from app.datasets.endpoints import router as datasets
@@ -46,7 +47,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="Stillhouse",
-        version="0.1.0",
+        version=__version__,
         summary="Distils neural networks, and says whether it helped.",
         lifespan=lifespan,
         redirect_slashes=False,

@@ -18,10 +18,12 @@ from sqlalchemy.orm import Session
 from app import tallies
 from app.db import Database, now, now_plus
 from app.errors import problem_document
+from app.metrics import repository
 from app.metrics import writing as metrics
 from app.states import HELD, State, transition
 from app.tables import Artifact, Dataset, File, Job, JobEvent, Teacher
 from workers import shelf
+from workers.engine.curves import MOST_KEYS, MOST_POINTS, SHOWN
 
 Point = Sequence[Any]
 """key, step, epoch, seconds since 1970, value or null."""
@@ -59,6 +61,8 @@ class Claim(Hold):
     deliverables: tuple[Artifact, ...] = ()
     once: tuple[Artifact, ...] = ()
     """What a plan computed once."""
+    curves: dict[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
+    """(epoch, value) of what earlier attempts measured and a card may show."""
 
 
 class Ledger:
@@ -282,7 +286,25 @@ def _claimed(session: Session, job_id: str) -> Claim:
         checkpoints=tuple(checkpoints),
         deliverables=tuple(deliverables),
         once=tuple(shelf.of_kind(session, job_id, shelf.ONCE)),
+        curves=_curves(session, job_id) if job.attempt > 1 else {},
     )
+
+
+def _curves(session: Session, job_id: str) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Sampled. Nobody writes to them meanwhile: this transaction has the job."""
+    wanted = [
+        curve for curve in repository.curves(session, job_id, None) if curve.key.endswith(SHOWN)
+    ][:MOST_KEYS]
+    found = repository.sample(session, wanted, points=MOST_POINTS // 2)
+    return {
+        curve.key: tuple(
+            (epoch, value)
+            for epoch, value in zip(found[curve.id].epoch, found[curve.id].value, strict=True)
+            if value is not None
+        )
+        for curve in wanted
+        if curve.id in found
+    }
 
 
 def _seconds_held(session: Session, job_id: str) -> float:

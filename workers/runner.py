@@ -115,7 +115,7 @@ def prepared(file: JobFile, out: Path) -> PreparedFile:
     if isinstance(dataset, PreparedFile):
         return dataset
     facts = inspect_dataset(_sources(file, dataset), dataset, out / "dataset.safetensors", Limits())
-    return PreparedFile(file=out / "dataset.safetensors", facts=facts)
+    return PreparedFile(file=out / "dataset.safetensors", facts=facts, name=dataset.name)
 
 
 def _sources(file: JobFile, dataset: DatasetSpec) -> Files | None:

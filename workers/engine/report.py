@@ -45,6 +45,7 @@ def measures(answers: Answers, class_names: Sequence[str] | None) -> dict[str, A
     labels = answers.labels.cpu().numpy()
     log_p = answers.log_probabilities.double().cpu().numpy()
     low, high = statistics.wilson(int(right.sum()), len(right))
+    confidence = np.exp(log_p.max(axis=1))
     classes = log_p.shape[1]
     seen = np.bincount(labels, minlength=classes)
     hits = np.bincount(labels, right, minlength=classes)
@@ -54,7 +55,8 @@ def measures(answers: Answers, class_names: Sequence[str] | None) -> dict[str, A
         "errors": int((~right).sum()),
         "examples": len(right),
         "nll": float(-log_p[np.arange(len(labels)), labels].mean()),
-        "ece": statistics.calibration_error(np.exp(log_p.max(axis=1)), right),
+        "ece": statistics.calibration_error(confidence, right),
+        "reliability": statistics.reliability(confidence, right),
         "per_class": [
             {
                 "class": c,

@@ -65,3 +65,18 @@ def calibration_error(confidence: Floats, right: Bools) -> float:
     weights = np.bincount(bins, minlength=BINS)
     gaps = np.bincount(bins, confidence - right, minlength=BINS)
     return float(np.abs(gaps[weights > 0]).sum() / len(right))
+
+
+def reliability(confidence: Floats, right: Bools) -> list[dict[str, float]]:
+    """Those bins with examples in them: mean confidence, accuracy, examples."""
+    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    counts = np.bincount(bins, minlength=BINS)
+    sums = np.bincount(bins, confidence, minlength=BINS), np.bincount(bins, right, minlength=BINS)
+    return [
+        {
+            "confidence": float(sums[0][at] / counts[at]),
+            "accuracy": float(sums[1][at] / counts[at]),
+            "examples": int(counts[at]),
+        }
+        for at in np.flatnonzero(counts)
+    ]
