@@ -47,6 +47,7 @@ def _of(request: Request, caller: Caller, *, everything: bool = False) -> Databa
         deed=deed,
         everything=everything,
         caller=caller,
+        request_id=request.state.request_id,
     )
 
 

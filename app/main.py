@@ -19,6 +19,7 @@ from app.http.gate import Gate, gatekeeping
 from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import open_signer
+from app.http.traces import Traces
 from app.jobs.endpoints import router as jobs
 from app.metrics.endpoints import router as metrics
 from app.projects.endpoints import router as projects
@@ -71,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Traces)
     app.add_middleware(RequestIds)
     app.add_middleware(Durations, registry=app.state.exposition.registry)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

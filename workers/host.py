@@ -11,11 +11,14 @@ from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.storage import open_storage
 from workers.blobcache import BlobCache
+from workers.exporter import Exporter
+from workers.exports import Exports
 from workers.forks import Forks, may_fork
 from workers.inspection import Inspector
 from workers.janitor import Janitor
 from workers.ledger import Ledger
 from workers.processes import Spawner, Trainer, trainer_environment
+from workers.retention import Retention
 from workers.roster import Roster
 from workers.standby import Standby
 from workers.supervisor import Supervisor
@@ -75,6 +78,13 @@ class Host:
             settings=settings,
             shutdown=self.shutdown,
         )
+        self.exporter = Exporter(
+            exports=Exports(self._database),
+            storage=storage,
+            standby=self._standby,
+            settings=settings,
+            shutdown=self.shutdown,
+        )
         self._roster = Roster(self._database, worker, "train" if self.trains else LIGHT_QUEUE)
         self._tickers = [
             Ticker("hello", HELLO_S, self._listen),
@@ -99,6 +109,7 @@ class Host:
             home=settings.home,
             grace_s=settings.blob_grace_s,
             stray_grace_s=settings.stray_grace_s,
+            retention=Retention(self._database, settings),
         )
         self._tickers.append(Ticker("clean", CLEAN_S, janitor.clean))
 

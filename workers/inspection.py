@@ -5,37 +5,24 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from app.errors import problem_document
 from app.settings import Settings
 from app.sources.policy import Policy
 from app.spec.problems import Refused
 from app.storage import Storage
 from app.tables import Dataset, Teacher
 from workers.blobcache import BlobCache
-from workers.disk import STORAGE_FULL, disk_full
+from workers.disk import disk_full
+from workers.examiner import Examiner, Rejected
 from workers.fetch import Fetcher, Interrupted, Unreachable, as_problem
-from workers.limits import over_memory
-from workers.memory import LOOK_S, MemoryWatch
-from workers.obituary import Obituary, oom_kills
-from workers.processes import ProtocolError
 from workers.standby import Standby
 from workers.verdicts import Bytes, DatasetCase, Verdicts
 
 log = logging.getLogger(__name__)
-
-
-class Rejected(Exception):
-    """The inspection found a problem, or died of one."""
-
-    def __init__(self, problem: dict[str, Any]) -> None:
-        super().__init__(problem["detail"])
-        self.problem = problem
 
 
 class Inspector:
@@ -54,10 +41,11 @@ class Inspector:
     ) -> None:
         self._verdicts = verdicts
         self._storage = storage
-        self._standby = standby
         self._settings = settings
         self._shutdown = shutdown
-        self._limit_s = settings.inspection_limit_s if limit_s is None else limit_s
+        self._examiner = Examiner(
+            standby, settings, shutdown, settings.inspection_limit_s if limit_s is None else limit_s
+        )
         self._home = settings.home.absolute()
         self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
         self._fetcher = fetcher or Fetcher(
@@ -125,7 +113,7 @@ class Inspector:
         ready: Callable[[dict[str, Any]], None],
     ) -> None:
         try:
-            facts = self._ask(order)
+            facts = self._examiner.ask(order)
         except Rejected as rejected:
             log.info("%s: rejected: %s", resource_id, rejected)
             self._verdicts.reject(table, resource_id, rejected.problem)
@@ -133,51 +121,6 @@ class Inspector:
             if facts is not None:
                 ready(facts)
                 log.info("%s: ready", resource_id)
-
-    def _ask(self, order: dict[str, Any]) -> dict[str, Any] | None:
-        """What the trainer found; None when this worker is told to stop, or has no room on its
-        disk. Raises Rejected."""
-        memory_bytes = self._settings.process_memory
-        bounds = {"memory_bytes": memory_bytes, "file_bytes": self._file_bytes()}
-        memory = MemoryWatch(memory_bytes)
-        trainer = self._standby.take()
-        obituary, oom_before = Obituary(), oom_kills()
-        deadline = time.monotonic() + self._limit_s
-        try:
-            trainer.order(**order, bounds=bounds)
-            while not trainer.ended and not self._shutdown.is_set():
-                for event in trainer.events(LOOK_S):
-                    match event["event"]:
-                        case "inspected":
-                            return dict(event["facts"])
-                        case "failed" if event["problem"].get("code") == STORAGE_FULL:
-                            log.warning("no room for an inspection; the sweeper asks for it again")
-                            return None
-                        case "failed":
-                            raise Rejected(event["problem"])
-                if memory.look(trainer.pid):
-                    raise Rejected(over_memory().as_problem())
-                if time.monotonic() > deadline:
-                    raise Rejected(
-                        problem_document(
-                            422, "inspection_timeout", f"Not checked within {self._limit_s:.0f} s."
-                        )
-                    )
-        except ProtocolError as error:
-            log.warning("an inspection talks nonsense: %s", error)
-        finally:
-            code = trainer.close()
-            self._standby.fill()
-        if self._shutdown.is_set():
-            return None
-        log.warning("an inspection died; its last words: %s", trainer.last_words)
-        raise Rejected(
-            problem_document(
-                413 if oom_kills() > oom_before else 422,
-                "inspection_died",
-                f"Checking the content ended early: {obituary.of(code)}.",
-            )
-        )
 
     def _fetch_uri(self, dataset_id: str, case: DatasetCase, path: Path) -> str | None:
         """Writes what the uri gives to `path`; its SHA-256, or None when there is nothing more to
@@ -206,10 +149,6 @@ class Inspector:
         """The file under a name that keeps its suffix, by which readers know formats."""
         name = f"{len(os.listdir(folder))}{file.suffix}"  # noqa: PTH208
         return self._blobs.hold(file.sha256, folder / name)
-
-    def _file_bytes(self) -> int:
-        """What a prepared data set may grow to: its pixels may become floats."""
-        return 4 * self._settings.max_dataset_bytes + 2**30
 
     @contextmanager
     def _once(self, resource_id: str) -> Iterator[Path | None]:

@@ -14,6 +14,7 @@ from app.states import HELD
 from app.storage import Storage
 from app.tables import IdempotencyKey, Job
 from workers.blobcache import BlobCache
+from workers.retention import Retention
 
 KEYS_S = timedelta(hours=24).total_seconds()
 """How long an Idempotency-Key is remembered."""
@@ -42,6 +43,7 @@ class Janitor:
         home: Path,
         grace_s: float,
         stray_grace_s: float,
+        retention: Retention | None = None,
         walk_s: float = WALK_S,
     ) -> None:
         self._database = database
@@ -50,6 +52,7 @@ class Janitor:
         self._runs = home.absolute() / "runs"
         self._grace_s = grace_s
         self._stray_grace_s = stray_grace_s
+        self._retention = retention
         self._walk_s = walk_s
 
     def clean(self) -> None:
@@ -58,6 +61,8 @@ class Janitor:
         self._cache.evict()
         self._storage.tidy(ABANDONED_S)
         self._forget_keys()
+        if self._retention is not None:
+            self._retention.apply()
         self._walk()
         blobs.mark_orphans(self._database)
         removed = blobs.remove_orphans(self._database, self._storage, grace_s=self._grace_s)

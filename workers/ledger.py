@@ -7,7 +7,7 @@ nothing. Leases are measured by the database's clock alone.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -52,6 +52,10 @@ class Claim(Hold):
     resolved: dict[str, Any] | None
     seconds_held: float
     """By earlier attempts together."""
+    queued_at: datetime | None = None
+    """Since when it waited for this attempt."""
+    request_id: str | None = None
+    traceparent: str | None = None
     teachers: dict[str, Teacher] = field(default_factory=dict)
     dataset: Dataset | None = None
     files: dict[str, str] = field(default_factory=dict)
@@ -269,6 +273,11 @@ def _claimed(session: Session, job_id: str) -> Claim:
         )
         metrics.delete_after(session, job_id, reached)
     teachers = session.scalars(select(Teacher).where(Teacher.id.in_(job.spec.get("teachers", ()))))
+    moves = session.execute(
+        select(JobEvent.to_state, JobEvent.at)
+        .where(JobEvent.job_id == job_id)
+        .order_by(JobEvent.seq)
+    ).all()
     student_file = job.spec["student"].get("file")
     file = session.get(File, student_file) if student_file else None
     return Claim(
@@ -279,7 +288,10 @@ def _claimed(session: Session, job_id: str) -> Claim:
         spec=job.spec,
         progress=job.progress,
         resolved=job.resolved,
-        seconds_held=_seconds_held(session, job_id),
+        seconds_held=_seconds_held(moves),
+        queued_at=moves[-2].at if len(moves) > 1 else job.created_at,
+        request_id=job.request_id,
+        traceparent=job.traceparent,
         teachers={teacher.id: teacher for teacher in teachers},
         dataset=session.get(Dataset, job.spec["dataset"]),
         files={} if file is None else {file.id: file.sha256},
@@ -307,12 +319,7 @@ def _curves(session: Session, job_id: str) -> dict[str, tuple[tuple[float, float
     }
 
 
-def _seconds_held(session: Session, job_id: str) -> float:
+def _seconds_held(moves: Sequence[ResultRow[str, datetime]]) -> float:
     """How long attempts have held the job so far, by its audit."""
-    moves = session.execute(
-        select(JobEvent.to_state, JobEvent.at)
-        .where(JobEvent.job_id == job_id)
-        .order_by(JobEvent.seq)
-    ).all()
     held = [after.at - before.at for before, after in pairwise(moves) if before.to_state in HELD]
     return sum(held, start=timedelta()).total_seconds()

@@ -11,14 +11,15 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from pydantic import TypeAdapter
 
+from app import logs
 from app.lifeline import tie_to_parent
 from app.spec.dataset import SPLITS, DatasetSpec, FileSource, UriSource
 from app.spec.jobfile import JobFile, PreparedFile
@@ -34,6 +35,8 @@ from workers.engine.job import run_job
 from workers.engine.reporter import Stopped
 from workers.limits import Bounds, confine, impose, overstepped
 from workers.protocol import EVENTS_FD, Events
+
+log = structlog.get_logger()
 
 DEFAULT_CACHE_BYTES = 20 * 1024**3
 
@@ -149,6 +152,7 @@ def standby() -> int:
     """Warms up, says hello, obeys one order."""
     tie_to_parent()  # nobody would hear of its results
     confine()
+    logs.configure("json" if os.environ.get("STILLHOUSE_LOG_FORMAT") == "json" else "console")
     events = Events(int(os.environ[EVENTS_FD]))
     reporter = PipeReporter(events)
     device = pick_device(os.environ.get("STILLHOUSE_DEVICE", "auto"))
@@ -170,6 +174,8 @@ def standby() -> int:
 
 def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None:
     impose(Bounds(**order.get("bounds", {})))
+    structlog.contextvars.bind_contextvars(**order.get("context", {}))
+    log.info("ordered", order=order["order"])
     match order["order"]:
         case "train":
             file = JobFile.model_validate_json(Path(order["job_file"]).read_bytes())
@@ -184,8 +190,19 @@ def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None
             limits = Limits(max_bytes=order["max_bytes"])
             found = inspect_dataset(_files(order["files"]), spec, Path(order["out"]), limits)
             events.send("inspected", facts=found.model_dump(mode="json"))
+        case "export_student":
+            _export(order)
+            events.send("inspected", facts={})
         case unknown:
             raise ValueError(f"no such order: {unknown}")
+
+
+def _export(order: dict[str, Any]) -> None:
+    from workers.export.graphs import export_student  # a second, which no training should wait for
+
+    network = TypeAdapter(NetworkSpec).validate_python(order["network"])
+    about = json.loads(Path(order["about"]).read_text())
+    export_student(network, Path(order["file"]), about, order["format"], Path(order["out"]))
 
 
 def _files(by_split: dict[Any, list[str]]) -> Files | None:
@@ -207,7 +224,7 @@ def _telling(events: Events) -> Iterator[None]:
     except Refused as refused:
         events.send("failed", problem=refused.as_problem())
     except Exception as error:
-        traceback.print_exc()
+        log.exception("failed")
         full = disk_full(error)
         problem = overstepped(error) or Refused(
             503 if full else 500,
