@@ -1,28 +1,34 @@
-# Everything a person does here: make env | demo | serve | test | lint | check | bench | chaos | clean.
-# Each builds the virtual environment first if it is missing or older than pyproject.toml.
+# Everything a person does here: make env | client | demo | serve | test | lint | reference | check |
+# bench | chaos | reproduce | clean. Each builds the virtual environment first if it is missing or
+# older than a pyproject.toml.
 
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+INSTALL := --editable '.[dev]' --editable './client[pandas]'
 
-.PHONY: env demo serve test lint check bench chaos clean
+.PHONY: env client demo serve test lint reference check bench chaos reproduce clean
 
 env: $(STAMP)
 
 # uv takes seconds where pip takes minutes; where it cannot work, pip still can. Without bytecode
 # every process would compile torch again, where Python is told to write none.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python 3.11 or newer is needed. Name one: make $@ PYTHON=/path/to/python3.11"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing into $(VENV) ..."
 	@if [ -n "$$PIP_FIND_LINKS" ] && [ -z "$$UV_FIND_LINKS" ]; then export UV_FIND_LINKS="$$PIP_FIND_LINKS"; fi; \
 	    { $(BIN)/python -m pip install --quiet uv && \
-	      VIRTUAL_ENV="$$PWD/$(VENV)" $(BIN)/uv pip install --quiet --compile-bytecode --editable '.[dev]'; } || \
-	    $(BIN)/python -m pip install --quiet --editable '.[dev]'
+	      VIRTUAL_ENV="$$PWD/$(VENV)" $(BIN)/uv pip install --quiet --compile-bytecode $(INSTALL); } || \
+	    $(BIN)/python -m pip install --quiet $(INSTALL)
 	@touch $@
+
+# What of the client is made from the service's interface, and from its own asynchronous half.
+client: $(STAMP)
+	$(BIN)/python client/generate.py
 
 demo: $(STAMP)
 	@$(BIN)/python -m benchmarks.demo
@@ -43,6 +49,11 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/openapi-spec-validator --schema 3.1 --subschema-errors all docs/openapi.json
+
+# What is made from the code: the README's settings, docs/openapi.json. Tests compare.
+reference: $(STAMP)
+	$(BIN)/python -m app.reference
 
 # What takes minutes: fresh installs, fuzzing, whole paths.
 check: $(STAMP)
@@ -55,6 +66,12 @@ bench: $(STAMP)
 SEED ?= 0
 chaos: $(STAMP)
 	$(BIN)/python -m benchmarks.chaos --seed $(SEED) $(if $(HOURS),--hours $(HOURS))
+
+# The papers' experiments, hours of them: BUDGET=60 stops after an hour, the same command goes on.
+# ONLY=a takes one part of three, DEVICE=cuda an accelerator.
+reproduce: $(STAMP)
+	@$(BIN)/python -m benchmarks.reproduce $(if $(BUDGET),--budget $(BUDGET)) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(DEVICE),--device $(DEVICE))
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

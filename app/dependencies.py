@@ -13,7 +13,10 @@ from app.queue import Doorbell
 from app.settings import Settings
 from app.sources.policy import Policy
 from app.storage import Storage
+from app.streams.hub import Hub
 from app.tenancy import Deed, TenantDatabase
+from app.webhooks.reach import Reach
+from app.webhooks.secrets import SecretMaker
 
 
 async def _settings(request: Request) -> Settings:
@@ -85,6 +88,21 @@ async def _doorbell(request: Request) -> Doorbell:
     return doorbell
 
 
+async def _hub(request: Request) -> Hub:
+    hub: Hub = request.app.state.hub
+    return hub
+
+
+async def _reach(request: Request) -> Reach:
+    reach: Reach = request.app.state.reach
+    return reach
+
+
+async def _secret_maker(request: Request) -> SecretMaker:
+    maker: SecretMaker = request.app.state.secret_maker
+    return maker
+
+
 async def _signer(request: Request) -> Signer:
     signer: Signer = request.app.state.signer
     return signer
@@ -103,4 +121,7 @@ ExpositionDep = Annotated[Exposition, Depends(_exposition)]
 StorageDep = Annotated[Storage, Depends(_storage)]
 SourcesDep = Annotated[Policy, Depends(_sources)]
 DoorbellDep = Annotated[Doorbell, Depends(_doorbell)]
+HubDep = Annotated[Hub, Depends(_hub)]
+ReachDep = Annotated[Reach, Depends(_reach)]
+SecretMakerDep = Annotated[SecretMaker, Depends(_secret_maker)]
 SignerDep = Annotated[Signer, Depends(_signer)]

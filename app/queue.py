@@ -11,12 +11,13 @@ from typing import Literal
 import structlog
 from celery import Celery
 
-from app import logs, tracing
+from app import loglines, tracing
 from app.settings import Settings
 
 RUN_JOB = "workers.tasks.run_job"
 INSPECT_TEACHER = "workers.tasks.inspect_teacher"
 INSPECT_DATASET = "workers.tasks.inspect_dataset"
+EVALUATE = "workers.tasks.evaluate"
 EXPORT_STUDENT = "workers.tasks.export_student"
 
 Priority = Literal["low", "normal", "high"]
@@ -86,6 +87,9 @@ class Doorbell:
     def inspect_dataset(self, dataset_id: str) -> None:
         self._ring(INSPECT_DATASET, dataset_id, LIGHT_QUEUE)
 
+    def evaluate(self, evaluation_id: str) -> None:
+        self._ring(EVALUATE, evaluation_id, LIGHT_QUEUE)
+
     def export_student(self, job_id: str) -> None:
         self._ring(EXPORT_STUDENT, job_id, LIGHT_QUEUE)
 
@@ -106,7 +110,7 @@ class Doorbell:
     def _headers(self) -> dict[str, str]:
         """Of which request this is: taken here, since another thread publishes."""
         parent = tracing.traceparent()
-        return logs.context() | ({"traceparent": parent} if parent else {})
+        return loglines.context() | ({"traceparent": parent} if parent else {})
 
     def _publish(self) -> None:
         while (ring := self._rings.get()) is not None:

@@ -1,15 +1,20 @@
-"""The table of settings in the README: `python -m app.reference` writes it anew.
+"""What is made from the code: the table of settings in the README, and docs/openapi.json.
 
-A test compares, so that no setting is left out and no default goes stale.
+`make reference` writes both anew. Tests compare, so that no setting is left out, no default goes
+stale, and each change of the interface is seen by whoever reviews it.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
+from app.main import create_app
 from app.settings import Settings
 
-README = Path(__file__).parents[1] / "README.md"
+HERE = Path(__file__).parents[1]
+README = HERE / "README.md"
+OPENAPI = HERE / "docs" / "openapi.json"
 BEGIN, END = "<!-- settings, from app/settings.py -->\n", "<!-- end of settings -->\n"
 UNITS = ((2**30, "GiB"), (2**20, "MiB"))
 
@@ -33,6 +38,12 @@ def with_table(text: str) -> str:
     return before + begin + settings_table() + end + after
 
 
+def interface() -> str:
+    """The OpenAPI document of a service that asks for keys, always spelled the same."""
+    document = create_app(Settings(auth="on")).openapi()
+    return json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
 def _shown(name: str, default: Any) -> str:
     if default is None or default == ():
         return ""
@@ -47,3 +58,4 @@ def _shown(name: str, default: Any) -> str:
 
 if __name__ == "__main__":
     README.write_text(with_table(README.read_text()))
+    OPENAPI.write_text(interface())

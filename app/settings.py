@@ -68,8 +68,8 @@ class Settings(BaseSettings):
     """Of one project. Empty is 1 TiB where keys are asked for, else whatever storage holds."""
 
     secret: SecretStr | None = None
-    """Signs cursors; empty keeps a random one under home. API processes with homes of their own
-    must share it."""
+    """Signs cursors, and webhooks by secrets made from it; empty keeps a random one under home. API
+    processes and workers with homes of their own must share it."""
 
     api_processes: int = Field(default=1, ge=1, le=64)
     """API processes that `make serve` starts on one socket: one is bound to a single core."""
@@ -84,7 +84,8 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=3, ge=1)
     """Attempts without checkpoint progress before a job fails."""
     checkpoint_every_s: float = Field(default=60.0, gt=0)
-    """Between two checkpoints of a training, at least; they take 1 % of its time at most."""
+    """Between two checkpoints of a training, at least; they take 1 % of its time at most. After an
+    attempt that was killed the next one saves sixteen times as often."""
     cancel_grace_s: float = Field(default=30.0, gt=0)
     """From asking a trainer to stop to killing it."""
 
@@ -106,6 +107,11 @@ class Settings(BaseSettings):
     presign_s: float = Field(default=3600.0, ge=0)
     """How long the address holds by which a client downloads from the object store itself; 0 sends
     every byte through the API."""
+    upload_part_bytes: int = Field(default=16 * MIB, ge=1)
+    """Of one part of a resumable upload; parts of a very large file are larger, so that it has
+    1,000 at most."""
+    upload_expiry_s: float = Field(default=259_200.0, gt=0)
+    """How long a resumable upload may take; what has arrived of it is forgotten then."""
     min_free_bytes: int = Field(default=256 * MIB, ge=0)
     """With less room on its disk the API takes no upload, and a worker no job."""
 
@@ -128,6 +134,10 @@ class Settings(BaseSettings):
     """Inner networks (10.0.0.0/8) whose addresses may be read too, where `uri_allow` names them."""
     uri_timeout_s: float = Field(default=3600.0, gt=0)
     """How long fetching one uri may take."""
+
+    webhook_allow_networks: Annotated[tuple[str, ...], NoDecode] = ()
+    """Inner networks (10.0.0.0/8) that webhooks may reach, by http too. Empty: only public
+    addresses, by https."""
 
     max_json_bytes: int = Field(default=MIB, ge=1024)
     """The largest JSON body."""
@@ -152,7 +162,7 @@ class Settings(BaseSettings):
     """Where OpenTelemetry spans of requests, queues and attempts go: off, console, or the address
     of a collector's OTLP/HTTP, such as http://collector:4318 (needs the extra `otel`)."""
 
-    @field_validator("uri_allow", "uri_allow_networks", mode="before")
+    @field_validator("uri_allow", "uri_allow_networks", "webhook_allow_networks", mode="before")
     @classmethod
     def _listed(cls, found: Any) -> Any:
         return found.replace(",", " ").split() if isinstance(found, str) else found

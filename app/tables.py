@@ -1,7 +1,7 @@
 """Every row of the service. ("Model" means a network here.)"""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -137,15 +137,55 @@ class File(Owned, Row):
     created_at: Mapped[datetime] = _created()
 
 
+class Upload(Owned, Row):
+    """A file that comes in parts; it becomes one when all of them are there."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "expires_at"),
+        Index(None, "file_id"),
+    )
+
+    id: Mapped[str] = _id()
+    filename: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the whole, as announced."""
+    part_size: Mapped[int] = mapped_column(BigInteger)
+    file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id", ondelete="CASCADE"))
+    """Null until it is complete."""
+    created_at: Mapped[datetime] = _created()
+    expires_at: Mapped[datetime]
+
+
+class UploadPart(Row):
+    """A part that has arrived: a blob, until the upload is complete or has expired."""
+
+    __tablename__ = "upload_parts"
+    __table_args__ = (Index(None, "sha256"),)
+
+    upload_id: Mapped[str] = mapped_column(
+        ForeignKey("uploads.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    """From 1."""
+    sha256: Mapped[str] = mapped_column(ForeignKey("blobs.sha256"))
+    size: Mapped[int] = mapped_column(BigInteger)
+
+
 class Teacher(Owned, Row):
     """A checkpoint with its network: checking, then ready or rejected."""
+
+    UNDECIDED: ClassVar[str] = "checking"
+    REFUSED: ClassVar[str] = "rejected"
 
     __tablename__ = "teachers"
     __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
-    state: Mapped[str] = mapped_column(String(16), default="checking")
+    state: Mapped[str] = mapped_column(String(16), default=UNDECIDED)
     error: Mapped[dict[str, Any] | None]
     file_id: Mapped[str | None] = mapped_column(ForeignKey("files.id"))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
@@ -161,18 +201,55 @@ class Teacher(Owned, Row):
 class Dataset(Owned, Row):
     """Examples in their prepared form: checking, then ready or rejected."""
 
+    UNDECIDED: ClassVar[str] = "checking"
+    REFUSED: ClassVar[str] = "rejected"
+
     __tablename__ = "datasets"
     __table_args__ = (Index(None, "project_id", "created_at", "id"), Index(None, "sha256"))
 
     id: Mapped[str] = _id()
     name: Mapped[str]
-    state: Mapped[str] = mapped_column(String(16), default="checking")
+    state: Mapped[str] = mapped_column(String(16), default=UNDECIDED)
     error: Mapped[dict[str, Any] | None]
     spec: Mapped[dict[str, Any]]
     facts: Mapped[dict[str, Any] | None]
     sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256"))
     """The prepared file, which is what trainers open."""
     created_at: Mapped[datetime] = _created()
+
+
+class Evaluation(Owned, Row):
+    """A network on a split of a dataset: pending, then succeeded or failed."""
+
+    UNDECIDED: ClassVar[str] = "pending"
+    REFUSED: ClassVar[str] = "failed"
+
+    __tablename__ = "evaluations"
+    __table_args__ = (
+        Index(None, "project_id", "created_at", "id"),
+        Index(None, "key"),
+        Index("ix_evaluations_state_created", "state", "created_at"),
+    )
+
+    id: Mapped[str] = _id()
+    state: Mapped[str] = mapped_column(String(16), default=UNDECIDED)
+    error: Mapped[dict[str, Any] | None]
+    teacher_id: Mapped[str | None] = mapped_column(String(48))
+    """No foreign keys: what was found out outlives what it was found out of. While it is pending,
+    nobody can delete that."""
+    job_id: Mapped[str | None] = mapped_column(String(48))
+    dataset_id: Mapped[str] = mapped_column(String(48))
+    split: Mapped[str] = mapped_column(String(16))
+    network: Mapped[dict[str, Any]]
+    preprocess: Mapped[dict[str, Any] | None]
+    class_names: Mapped[list[Any] | None]
+    sha256: Mapped[str] = mapped_column(String(64))
+    """Of the weights."""
+    key: Mapped[str] = mapped_column(String(64))
+    """Of all that the result depends on."""
+    result: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime] = _created()
+    finished_at: Mapped[datetime | None]
 
 
 class Job(Owned, Row):
@@ -188,6 +265,12 @@ class Job(Owned, Row):
             sqlite_where=text("finished_at IS NULL"),
         ),
         Index("ix_jobs_state_created", "state", "created_at"),
+        Index(
+            "ix_jobs_sweep",
+            "sweep_id",
+            postgresql_where=text("sweep_id IS NOT NULL"),
+            sqlite_where=text("sweep_id IS NOT NULL"),
+        ),
         Index("ix_jobs_lease_until", "lease_until"),
     )
 
@@ -199,6 +282,9 @@ class Job(Owned, Row):
     labels: Mapped[dict[str, Any]] = mapped_column(default=dict)
     progress: Mapped[dict[str, Any]]
     error: Mapped[dict[str, Any] | None]
+    sweep_id: Mapped[str | None] = mapped_column(ForeignKey("sweeps.id"))
+    sweep_place: Mapped[int | None]
+    """Which point of the sweep's grid it is."""
     resolved: Mapped[dict[str, Any] | None]
     """Device kind, threads, precision: fixed at the first claim, kept on resume."""
 
@@ -219,6 +305,19 @@ class Job(Owned, Row):
     created_at: Mapped[datetime] = _created()
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
+
+
+class Sweep(Owned, Row):
+    """A grid of jobs that differ in some fields. Where it stands follows from its jobs."""
+
+    __tablename__ = "sweeps"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
+
+    id: Mapped[str] = _id()
+    name: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    """The job and the grid, as asked for."""
+    created_at: Mapped[datetime] = _created()
 
 
 class JobLabel(Row):
@@ -244,6 +343,19 @@ class JobEvent(Row):
     to_state: Mapped[str] = mapped_column(String(16))
     attempt: Mapped[int]
     reason: Mapped[str]
+    kept_step: Mapped[int | None] = mapped_column(BigInteger)
+    """Metrics of later steps were deleted: the attempt that begins writes them again."""
+
+
+class JobLog(Row):
+    """A piece of what a job's trainers said, attempt after attempt. The oldest ones are dropped."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    start: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """Of its first byte, counted over all that was ever said."""
+    content: Mapped[bytes]
 
 
 class MetricSeries(Row):
@@ -349,6 +461,65 @@ class IdempotencyKey(Owned, Row):
     headers: Mapped[dict[str, Any] | None]
     body: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime] = _created()
+
+
+class Webhook(Owned, Row):
+    """An address of a client's that is told what happens."""
+
+    __tablename__ = "webhooks"
+    __table_args__ = (Index(None, "project_id", "created_at", "id"),)
+
+    id: Mapped[str] = _id()
+    name: Mapped[str]
+    url: Mapped[str]
+    events: Mapped[list[Any] | None]
+    """Types; null for all, those to come too."""
+    salt: Mapped[str] = mapped_column(String(64))
+    """Its secret is made of this and the service's own, see `app.webhooks.secrets`."""
+    old_salt: Mapped[str | None] = mapped_column(String(64))
+    old_until: Mapped[datetime | None]
+    """So long the secret before this one signs too."""
+    made_with: Mapped[str] = mapped_column(String(16))
+    """Tells the service's secret from others."""
+    disabled_at: Mapped[datetime | None]
+    disabled_reason: Mapped[str | None]
+    failing_since: Mapped[datetime | None]
+    """The first failure since something was taken."""
+    created_at: Mapped[datetime] = _created()
+
+
+class Delivery(Owned, Row):
+    """One message to one webhook. Waiting ones are the outbox: workers try those that are due."""
+
+    __tablename__ = "webhook_deliveries"
+    __table_args__ = (
+        Index("ix_webhook_deliveries_listed", "webhook_id", "created_at", "id"),
+        Index(
+            "ix_webhook_deliveries_due",
+            "due_at",
+            postgresql_where=text("state = 'waiting'"),
+            sqlite_where=text("state = 'waiting'"),
+        ),
+        Index(None, "created_at"),
+    )
+
+    id: Mapped[str] = _id()
+    """The same in every try: by it a receiver tells that it has this message already."""
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    type: Mapped[str] = mapped_column(String(32))
+    payload: Mapped[str]
+    """The body, letter by letter."""
+    state: Mapped[str] = mapped_column(String(16), default="waiting")
+    """waiting, delivered or failed."""
+    failures: Mapped[int] = mapped_column(default=0)
+    """Since it was last asked for."""
+    tries: Mapped[list[Any]] = mapped_column(default=list)
+    """The last ones: at, status, error, seconds."""
+    due_at: Mapped[datetime | None] = mapped_column(default=now())
+    """Null while its webhook is disabled. Who sends it moves this on first: should that one die,
+    another sends it then."""
+    created_at: Mapped[datetime] = _created()
+    ended_at: Mapped[datetime | None]
 
 
 class Tally(Row):

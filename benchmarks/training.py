@@ -3,24 +3,29 @@
     python -m benchmarks.training mnist|resnet [--rounds 3]
 
 Same pair, data, batch size, optimiser settings, number of epochs and threads; the loops take turns,
-and medians are compared. `cold` charges the teachers' pass that fills the cache, `warm` finds it.
+each in a process of its own as a user would run it, and medians are compared. `cold` charges the
+teachers' pass that fills the cache, `warm` finds it.
 """
 
 import argparse
 import json
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
-from app.spec.dataset import DatasetSpec
+from app.spec.dataset import DatasetFacts, DatasetSpec
 from app.spec.job import JobSpec
 from app.spec.jobfile import JobFile, PreparedFile, TeacherFile
 from app.spec.network import NetworkSpec
@@ -205,23 +210,29 @@ def _pair(
     teacher_epochs: int,
     classes: list[str] | None = None,
 ) -> Pair:
-    spec = DatasetSpec.model_validate(
-        {
-            "name": "bench",
-            "source": {"kind": "file", "file": "file_bench"},
-            "splits": {"validation": 0.0},  # all examples train, as in the textbook loop
-            "class_names": classes,
-        }
-    )
-    facts = inspect_dataset(files, spec, work / "dataset.safetensors")
+    teacher_file, facts_file = work / "teacher.safetensors", work / "facts.json"
+    if not facts_file.exists():
+        spec = DatasetSpec.model_validate(
+            {
+                "name": "bench",
+                "source": {"kind": "file", "file": "file_bench"},
+                "splits": {"validation": 0.0},  # all examples train, as in the textbook loop
+                "class_names": classes,
+            }
+        )
+        found = inspect_dataset(files, spec, work / "dataset.safetensors")
+        network = build(TypeAdapter(NetworkSpec).validate_python(teacher), seed=0)
+        if teacher_epochs:
+            _teach(
+                network,
+                PreparedFile(file=work / "dataset.safetensors", facts=found),
+                teacher_epochs,
+            )
+        save_network(network, teacher_file)
+        facts_file.write_text(found.model_dump_json())
+    facts = DatasetFacts.model_validate_json(facts_file.read_bytes())
     dataset = PreparedFile(file=work / "dataset.safetensors", facts=facts)
-    from pydantic import TypeAdapter
-
-    network = build(TypeAdapter(NetworkSpec).validate_python(teacher), seed=0)
-    if teacher_epochs:
-        _teach(network, dataset, teacher_epochs)
-    save_network(network, work / "teacher.safetensors")
-    return Pair(teacher, student, work / "teacher.safetensors", dataset, training, temperature, 0.9)
+    return Pair(teacher, student, teacher_file, dataset, training, temperature, 0.9)
 
 
 def _teach(network: nn.Module, dataset: PreparedFile, epochs: int) -> None:
@@ -237,47 +248,71 @@ def _teach(network: nn.Module, dataset: PreparedFile, epochs: int) -> None:
             optimizer.step()
 
 
+LOOPS = ("textbook fp32", "ours fp32 cold", "ours bf16 cold", "ours fp32 warm", "ours bf16 warm")
+
+
+def measure(name: str, loop: str, epochs: int, work: Path) -> tuple[float, float]:
+    """(seconds, test accuracy) of one loop, in this process."""
+    pair = (resnet if name == "resnet" else mnist)(work)
+    whose, precision, *state = loop.split()
+    if whose == "textbook":
+        return theirs(pair, epochs, images=name == "resnet")
+    cache = work / "warm" if state == ["warm"] else Path(tempfile.mkdtemp(dir=work))
+    return ours(pair, precision, epochs, Cache(cache, 10**12), work)
+
+
+def measured(name: str, loop: str, epochs: int, work: Path) -> tuple[float, float]:
+    """The same in a process of its own."""
+    command = [sys.executable, "-m", __spec__.name, name, "--epochs", str(epochs)]
+    told = subprocess.run(
+        [*command, "--loop", loop, "--work", str(work)], check=True, stdout=subprocess.PIPE
+    ).stdout
+    seconds, right = json.loads(told)
+    return seconds, right
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pair", choices=("mnist", "resnet"))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=LOOPS)
+    parser.add_argument("--loop", choices=LOOPS, help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    images = arguments.pair == "resnet"
-    epochs = arguments.epochs or (1 if images else 10)
+    epochs = arguments.epochs or (1 if arguments.pair == "resnet" else 10)
+    if arguments.loop:
+        print(json.dumps(measure(arguments.pair, arguments.loop, epochs, arguments.work)))
+        return
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
-        torch.manual_seed(0)
-        pair = resnet(work) if images else mnist(work)
-        warm = Cache(work / "warm", 10**12)
-        loops: dict[str, Any] = {
-            "textbook fp32": lambda: theirs(pair, epochs, images=images),
-            "ours fp32 cold": lambda: ours(pair, "fp32", epochs, _fresh(work), work),
-            "ours bf16 cold": lambda: ours(pair, "bf16", epochs, _fresh(work), work),
-            "ours fp32 warm": lambda: ours(pair, "fp32", epochs, warm, work),
-            "ours bf16 warm": lambda: ours(pair, "bf16", epochs, warm, work),
-        }
-        loops["ours fp32 warm"](), loops["ours bf16 warm"]()  # fill
-        seconds: dict[str, list[float]] = {name: [] for name in loops}
-        accuracies: dict[str, list[float]] = {name: [] for name in loops}
-        for _ in range(arguments.rounds):
-            for name, run in loops.items():
-                taken, right = run()
-                seconds[name].append(taken)
-                accuracies[name].append(right)
-                print(f"  {name}: {taken:.2f} s, accuracy {right:.4f}", flush=True)
-        examples = pair.dataset.facts.rows["train"] * epochs
-        base = statistics.median(seconds["textbook fp32"])
-        print(f"\n{arguments.pair}, {epochs} epochs, {torch.get_num_threads()} threads\n")
-        print("| loop | samples/s | ratio | test accuracy |\n|---|---|---|---|")
-        for name, times in seconds.items():
-            median = statistics.median(times)
-            spread = f"{min(accuracies[name]):.4f} - {max(accuracies[name]):.4f}"
-            print(f"| {name} | {examples / median:,.0f} | {base / median:.2f} | {spread} |")
+        compare(arguments.pair, arguments.loops, epochs, arguments.rounds, Path(folder))
 
 
-def _fresh(work: Path) -> Cache:
-    return Cache(Path(tempfile.mkdtemp(dir=work)), 10**12)
+def compare(name: str, loops: Sequence[str], epochs: int, rounds: int, work: Path) -> None:
+    """Prints each round, and the table of medians."""
+    for loop in loops:
+        if loop.endswith("warm"):
+            measured(name, loop, epochs, work)  # fills the cache
+    seconds: dict[str, list[float]] = {loop: [] for loop in loops}
+    accuracies: dict[str, list[float]] = {loop: [] for loop in loops}
+    for _ in range(rounds):
+        for loop in loops:
+            taken, right = measured(name, loop, epochs, work)
+            seconds[loop].append(taken)
+            accuracies[loop].append(right)
+            print(f"  {loop}: {taken:.2f} s, accuracy {right:.4f}", flush=True)
+    facts = DatasetFacts.model_validate_json((work / "facts.json").read_bytes())
+    examples = facts.rows["train"] * epochs
+    base = statistics.median(seconds[loops[0]])
+    print(f"\n{name}, {epochs} epochs, {torch.get_num_threads()} threads\n")
+    print(
+        "| loop | seconds, each round | samples/s | ratio | test accuracy |\n|---|---|---|---|---|"
+    )
+    for loop, times in seconds.items():
+        median = statistics.median(times)
+        each = ", ".join(f"{taken:.1f}" for taken in times)
+        spread = f"{min(accuracies[loop]):.4f} - {max(accuracies[loop]):.4f}"
+        print(f"| {loop} | {each} | {examples / median:,.0f} | {base / median:.2f} | {spread} |")
 
 
 if __name__ == "__main__":

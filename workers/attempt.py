@@ -30,6 +30,7 @@ from workers.room import passes
 from workers.runs import Run, made_facts
 from workers.standby import Standby
 from workers.ticker import Watchdog
+from workers.transcript import Transcript
 
 FLUSH_S = 0.8
 """Between two writes of a running job: what the row tells is at most a second old."""
@@ -69,6 +70,8 @@ class Attempt:
         self._settings = settings
         self._shutdown = shutdown
         self._run = Run(settings, storage, claim)
+        self._log = Transcript(claim.log_end)
+        self._trainer: Trainer | None = None
         self._obituary = Obituary()
         self._files = ThreadPoolExecutor(1, thread_name_prefix="files")
         self._began = time.monotonic()
@@ -111,14 +114,16 @@ class Attempt:
 
     @property
     def _context(self) -> dict[str, Any]:
-        """What stands on each line that is logged of this attempt, here and in its trainer."""
+        """What stands on each line that is logged of this attempt, and at its head in the job's own
+        log."""
         claim = self._claim
         context = {"job": claim.job_id, "attempt": claim.attempt}
         return context | ({"request_id": claim.request_id} if claim.request_id else {})
 
     def _carry_out(self) -> State | None:
         try:
-            trainer = self._standby.take()
+            trainer = self._trainer = self._standby.take()
+            self._log.say("attempt begins", **self._context)
             self._watchdog = Watchdog(0.75 * self._ledger.lease_s, bark=trainer.kill)
             try:
                 trouble = self._train(trainer)
@@ -126,6 +131,7 @@ class Attempt:
                 self._watchdog.stop()
                 code = trainer.close()
             reason = trouble or self._obituary.of(code, trainer.last_words)
+            self._persist(lambda: self._write_log(reason))
             return self._persist(lambda: self._conclude(reason))
         except Fenced:
             log.warning("%s: attempt %d lost its hold", self._claim.job_id, self._claim.attempt)
@@ -139,12 +145,10 @@ class Attempt:
         """Until the trainer ends; what went wrong on this side, if anything did. Raises Fenced."""
         try:
             self._while_beating(self._run.prepare)
-            trainer.log_to(self._run.log)
             trainer.order(
                 order="train",
                 job_file=str(self._run.job_file),
                 out=str(self._run.out),
-                context=self._context,
                 # Memory is watched from here: what CUDA maps counts as if it were used.
                 bounds={"file_bytes": self._settings.process_file_bytes},
             )
@@ -223,12 +227,27 @@ class Attempt:
         """One batch: lease, progress and points. Raises Fenced, and what the database raises."""
         began = time.monotonic()
         points = tuple(self._points)
+        if self._trainer is not None:
+            self._log.add(self._trainer.take_output())
+        said = self._log.unwritten()
         self._state = self._ledger.write(
-            self._claim, progress=self._progress, phase=self._phase, points=points
+            self._claim, progress=self._progress, phase=self._phase, points=points, log=said
         )
         del self._points[: len(points)]
+        self._log.written(said)
         self._watchdog.feed()
         self._flush_at = began + min(FLUSH_S, self._ledger.lease_s / 6)
+
+    def _write_log(self, reason: str) -> None:
+        """The trainer's last words, and ours. Raises Fenced."""
+        if self._trainer is not None:
+            self._log.add(self._trainer.take_output())
+            how = (self._verdict or {}).get("how", reason.splitlines()[0])
+            self._log.say("attempt ended", attempt=self._claim.attempt, how=how)
+            self._trainer = None
+        if said := self._log.unwritten():
+            self._ledger.log(self._claim, said)
+            self._log.written(said)
 
     def _try_flush(self) -> None:
         """As `_flush`, but a database that is away is tried again, until the watchdog barks."""

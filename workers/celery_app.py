@@ -16,7 +16,7 @@ from celery.signals import (
     worker_shutting_down,
 )
 
-from app import logs, tracing
+from app import loglines, tracing
 from app.queue import configure
 from app.settings import get_settings, usable_home
 from workers.host import Host
@@ -44,7 +44,7 @@ def host() -> Host:
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _log(**_: Any) -> None:
     # Whoever connects to this signal configures logging in Celery's stead.
-    logs.configure(get_settings().log_format, get_settings().log_level)
+    loglines.configure(get_settings().log_format, get_settings().log_level)
 
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]

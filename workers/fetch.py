@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import problem_document
+from app.outside.uri import STORES, Uri
 from app.sources.policy import Policy
-from app.sources.uri import STORES, Uri
 from app.spec.problems import Refused
-from workers import fetch_store, fetch_web
-from workers.fetch_web import Resolver
+from workers import fetch_store, fetch_web, pinned
+from workers.pinned import Resolver
 
 PAUSES_S = (1.0, 4.0)
 """Before the second and the third try."""
@@ -44,7 +44,7 @@ class Fetcher:
     policy: Policy
     max_bytes: int
     timeout_s: float = 3600.0
-    resolve: Resolver = fetch_web.resolve
+    resolve: Resolver = pinned.resolve
     tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
     window_s: float = WINDOW_S
 

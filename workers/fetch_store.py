@@ -11,8 +11,8 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import from_url
 
+from app.outside.uri import Uri
 from app.settings import MIB
-from app.sources.uri import Uri
 from app.spec.problems import Refused
 
 if TYPE_CHECKING:

@@ -8,15 +8,21 @@ from kombu.exceptions import ChannelError
 
 from app.db import Database
 from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
+from app.secret import service_secret
 from app.settings import Settings
 from app.storage import open_storage
+from app.webhooks.reach import Reach
+from app.webhooks.secrets import SecretMaker
 from workers.blobcache import BlobCache
+from workers.courier import LOOK_S, Courier
+from workers.deliveries import Deliveries
 from workers.exporter import Exporter
 from workers.exports import Exports
 from workers.forks import Forks, may_fork
 from workers.inspection import Inspector
 from workers.janitor import Janitor
 from workers.ledger import Ledger
+from workers.post import Post
 from workers.processes import Spawner, Trainer, trainer_environment
 from workers.retention import Retention
 from workers.roster import Roster
@@ -102,6 +108,12 @@ class Host:
             every_s = settings.lease_s / 4
             self._tickers.append(Ticker("recovery", every_s, sweeper.recover))
             self._tickers.append(Ticker("ringing", every_s, sweeper.ring))
+        self._courier = Courier(
+            Deliveries(self._database, SecretMaker(service_secret(settings))),
+            Post(Reach.of(settings)),
+            self.shutdown,
+        )
+        self._tickers.append(Ticker("webhooks", LOOK_S, self._courier.look))
         janitor = Janitor(
             database=self._database,
             storage=storage,
@@ -124,6 +136,7 @@ class Host:
         self.shutdown.set()
         for ticker in self._tickers:
             ticker.stop()
+        self._courier.close()
         self._standby.close()
         if self._forks is not None:
             self._forks.close()

@@ -1,4 +1,4 @@
-"""Checks uploaded checkpoints and data sets in a trainer process, which they may well kill."""
+"""Checks uploaded checkpoints and data sets, and evaluates networks, in trainer processes."""
 
 import logging
 import os
@@ -14,19 +14,19 @@ from app.settings import Settings
 from app.sources.policy import Policy
 from app.spec.problems import Refused
 from app.storage import Storage
-from app.tables import Dataset, Teacher
+from app.tables import Dataset, Evaluation, Teacher
 from workers.blobcache import BlobCache
 from workers.disk import disk_full
 from workers.examiner import Examiner, Rejected
 from workers.fetch import Fetcher, Interrupted, Unreachable, as_problem
 from workers.standby import Standby
-from workers.verdicts import Bytes, DatasetCase, Verdicts
+from workers.verdicts import Bytes, Case, DatasetCase, Verdicts
 
 log = logging.getLogger(__name__)
 
 
 class Inspector:
-    """Answers the bell for teachers and datasets."""
+    """Answers the bell for teachers, datasets and evaluations."""
 
     def __init__(
         self,
@@ -105,9 +105,35 @@ class Inspector:
 
             self._settle(Dataset, dataset_id, order, ready)
 
+    def evaluation(self, evaluation_id: str) -> None:
+        with self._once(evaluation_id) as folder:
+            case = folder and self._verdicts.evaluation(evaluation_id)
+            if not folder or not case:
+                return
+            weights = self._blobs.hold(case.weights, folder / "weights.safetensors")
+            data = self._blobs.hold(case.data, folder / "data.safetensors")
+            order = {
+                "order": "evaluate",
+                "subject": {
+                    "network": case.network,
+                    "file": str(weights),
+                    "sha256": case.weights,
+                    "preprocess": case.preprocess,
+                },
+                "dataset": {"file": str(data), "facts": case.facts},
+                "split": case.split,
+                "class_names": case.class_names,
+            }
+            self._settle(
+                Evaluation,
+                evaluation_id,
+                order,
+                lambda result: self._verdicts.evaluated(evaluation_id, result),
+            )
+
     def _settle(
         self,
-        table: type[Teacher | Dataset],
+        table: Case,
         resource_id: str,
         order: dict[str, Any],
         ready: Callable[[dict[str, Any]], None],
@@ -120,7 +146,7 @@ class Inspector:
         else:
             if facts is not None:
                 ready(facts)
-                log.info("%s: ready", resource_id)
+                log.info("%s: done", resource_id)
 
     def _fetch_uri(self, dataset_id: str, case: DatasetCase, path: Path) -> str | None:
         """Writes what the uri gives to `path`; its SHA-256, or None when there is nothing more to

@@ -9,15 +9,17 @@ from pathlib import Path
 from sqlalchemy import delete, select
 
 from app import blobs, tallies
-from app.db import Database, now_plus
+from app.db import Database, now, now_plus
 from app.states import HELD
 from app.storage import Storage
-from app.tables import IdempotencyKey, Job
+from app.tables import Delivery, IdempotencyKey, Job, Upload
 from workers.blobcache import BlobCache
 from workers.retention import Retention
 
 KEYS_S = timedelta(hours=24).total_seconds()
 """How long an Idempotency-Key is remembered."""
+DELIVERIES_S = timedelta(days=30).total_seconds()
+"""How long messages to webhooks are shown, and kept for one that is disabled."""
 ABANDONED_S = timedelta(hours=24).total_seconds()
 """What nobody has written to for so long, nobody will."""
 WALK_S = timedelta(hours=1).total_seconds()
@@ -60,7 +62,9 @@ class Janitor:
         self._cache.tidy(ABANDONED_S)
         self._cache.evict()
         self._storage.tidy(ABANDONED_S)
-        self._forget_keys()
+        self._forget(IdempotencyKey, KEYS_S)
+        self._forget(Delivery, DELIVERIES_S)
+        self._forget_uploads()
         if self._retention is not None:
             self._retention.apply()
         self._walk()
@@ -82,17 +86,39 @@ class Janitor:
         grace_s = self._stray_grace_s
         for stray in blobs.adopt_strays(self._database, self._storage, grace_s=grace_s):
             log.warning("no row knows of blob %s: an orphan from now on", stray)
+        self._drop_parts()
 
-    def _forget_keys(self) -> None:
+    def _drop_parts(self) -> None:
+        """What clients put into the store for uploads that are over. An address outlives its
+        upload, so something may come after the end too."""
+        parts = self._storage.client_parts
+        if parts is None:
+            return
+        for upload_id in sorted(parts.uploads()):  # rows come before any address of theirs
+            with self._database.reading() as session:
+                upload = session.get(Upload, upload_id)
+            if upload is None or upload.file_id is not None:
+                log.info("removing what came for upload %s, which is over", upload_id)
+                parts.drop(upload_id)
+
+    def _forget_uploads(self) -> None:
+        """Their parts are bytes that nothing refers to from now on."""
         with self._database.transaction() as session:
             session.execute(
-                delete(IdempotencyKey).where(IdempotencyKey.created_at < now_plus(-KEYS_S)),
+                delete(Upload).where(Upload.expires_at <= now()),
+                execution_options={"synchronize_session": False},
+            )
+
+    def _forget(self, table: type[IdempotencyKey | Delivery], after_s: float) -> None:
+        with self._database.transaction() as session:
+            session.execute(
+                delete(table).where(table.created_at < now_plus(-after_s)),
                 execution_options={"synchronize_session": False},
             )
 
     def _clean_runs(self) -> None:
         """Folders that a killed worker could not remove: of attempts that hold their job no
-        more, of jobs that are gone, of inspections. The log stays as long as its job."""
+        more, of jobs that are gone, of inspections."""
         for folder in _folders(self._runs):
             if not folder.name.startswith("job_"):
                 if time.time() - folder.stat().st_mtime > ABANDONED_S:

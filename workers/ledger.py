@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 from app import tallies
 from app.db import Database, now, now_plus
 from app.errors import problem_document
+from app.logs import pieces
+from app.logs.pieces import Piece
 from app.metrics import repository
 from app.metrics import writing as metrics
 from app.states import HELD, State, transition
@@ -56,10 +58,14 @@ class Claim(Hold):
     """Since when it waited for this attempt."""
     request_id: str | None = None
     traceparent: str | None = None
+    fruitless: int = 0
+    """Attempts that were killed since the last checkpoint."""
     teachers: dict[str, Teacher] = field(default_factory=dict)
     dataset: Dataset | None = None
     files: dict[str, str] = field(default_factory=dict)
     """File id to SHA-256."""
+    log_end: int = 0
+    """How much earlier attempts have said, in bytes."""
     checkpoints: tuple[Artifact, ...] = ()
     """Newest first."""
     deliverables: tuple[Artifact, ...] = ()
@@ -104,7 +110,13 @@ class Ledger:
             return _claimed(session, job_id)
 
     def write(
-        self, hold: Hold, *, progress: dict[str, Any], phase: str, points: Sequence[Point] = ()
+        self,
+        hold: Hold,
+        *,
+        progress: dict[str, Any],
+        phase: str,
+        points: Sequence[Point] = (),
+        log: Sequence[Piece] = (),
     ) -> State:
         """The heartbeat: extends the lease, stores what is new, returns what the client wants.
 
@@ -113,7 +125,14 @@ class Ledger:
         with self._held(hold, seq=len(points), progress=progress, phase=phase) as (session, row):
             if points:
                 metrics.append(session, hold.job_id, row.seq - len(points) + 1, points)
+            if log:
+                pieces.put(session, hold.job_id, log)
             return State(row.state)
+
+    def log(self, hold: Hold, said: Sequence[Piece]) -> None:
+        """Writes the log alone. Raises Fenced."""
+        with self._held(hold) as (session, _):
+            pieces.put(session, hold.job_id, said)
 
     def resolve(self, hold: Hold, resolved: dict[str, Any]) -> None:
         """Fixes what `auto` became, for every later attempt. Raises Fenced."""
@@ -272,6 +291,8 @@ def _claimed(session: Session, job_id: str) -> Claim:
             (made.facts.get("step", -1) for made in checkpoints + deliverables), default=-1
         )
         metrics.delete_after(session, job_id, reached)
+        begun = JobEvent.job_id == job_id, JobEvent.seq == job.seq
+        session.execute(update(JobEvent).where(*begun).values(kept_step=reached))
     teachers = session.scalars(select(Teacher).where(Teacher.id.in_(job.spec.get("teachers", ()))))
     moves = session.execute(
         select(JobEvent.to_state, JobEvent.at)
@@ -289,12 +310,14 @@ def _claimed(session: Session, job_id: str) -> Claim:
         progress=job.progress,
         resolved=job.resolved,
         seconds_held=_seconds_held(moves),
+        fruitless=job.fruitless,
         queued_at=moves[-2].at if len(moves) > 1 else job.created_at,
         request_id=job.request_id,
         traceparent=job.traceparent,
         teachers={teacher.id: teacher for teacher in teachers},
         dataset=session.get(Dataset, job.spec["dataset"]),
         files={} if file is None else {file.id: file.sha256},
+        log_end=pieces.end(session, job_id),
         checkpoints=tuple(checkpoints),
         deliverables=tuple(deliverables),
         once=tuple(shelf.of_kind(session, job_id, shelf.ONCE)),

@@ -17,8 +17,8 @@ from workers.protocol import EVENTS_FD
 
 MAX_LINE = 4 * 1024 * 1024
 """Bytes of one event; a longer one ends the trainer."""
-MAX_LOG = 16 * 1024 * 1024
-"""Bytes that one attempt may add to its job's log."""
+MAX_SAID = 64 * 1024
+"""Bytes of output kept until they are taken; of more, the last."""
 TAIL = 4096
 """Bytes of output kept in memory, to say what a trainer said before it died."""
 CHUNK = 256 * 1024
@@ -32,7 +32,6 @@ ALLOWED = frozenset(
         *("PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
         *("PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV"),
         *("STILLHOUSE_DEVICE", "STILLHOUSE_THREADS", "STILLHOUSE_CACHE_BYTES"),
-        "STILLHOUSE_LOG_FORMAT",
     }
 )
 ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "GOMP_", "MKL_", "KMP_", "TORCH_")
@@ -118,8 +117,8 @@ class Trainer:
             os.set_blocking(descriptor, False)
         self._partial = b""
         self._tail = b""
-        self._log: Path | None = None
-        self._log_room = MAX_LOG
+        self._said = bytearray()
+        self._lost = 0
         self.ended = False
         """The process is gone and its last event has been read."""
 
@@ -165,24 +164,19 @@ class Trainer:
             self._selector.unregister(self._output)
             return
         self._tail = (self._tail + chunk)[-TAIL:]
-        if self._log is not None:
-            self._append(chunk)
+        self._said += chunk
+        if (over := len(self._said) - MAX_SAID) > 0:
+            self._lost += over
+            del self._said[:over]
 
-    def log_to(self, path: Path) -> None:
-        """From now on, and with what was said so far, output is appended to `path`."""
-        self._log = path
-        if self._tail:
-            self._append(self._tail)
-
-    def _append(self, chunk: bytes) -> None:
-        if self._log is None or self._log_room <= 0:
-            return
-        chunk = chunk[: self._log_room]
-        self._log_room -= len(chunk)
-        if self._log_room <= 0:
-            chunk += b"\n[the log of this attempt is full: the rest is not kept]\n"
-        with contextlib.suppress(OSError), self._log.open("ab") as file:  # a full disk, say
-            file.write(chunk)
+    def take_output(self) -> bytes:
+        """What was said since the last time, from the process's first word on."""
+        said = bytes(self._said)
+        if self._lost:
+            said = f"[{self._lost:,} bytes came too fast and are not kept]\n".encode() + said
+        self._said.clear()
+        self._lost = 0
+        return said
 
     @property
     def last_words(self) -> str:

@@ -11,13 +11,13 @@ Orders (supervisor -> trainer's stdin):
     {"order": "inspect_teacher", "file": PATH, "filename": STR, "network": {...}}
     {"order": "inspect_dataset", "files": {SPLIT or "all": [PATH, ...]}, "spec": {...}, "out": PATH,
      "max_bytes": INT}
+    {"order": "evaluate", "subject": {TeacherFile}, "dataset": {PreparedFile}, "split": STR,
+     "class_names": [...] or null}
     {"order": "export_student", "file": PATH, "about": PATH, "network": {...}, "format": STR,
      "out": PATH}
 
 Each with "bounds": {"memory_bytes": INT or null, "file_bytes": INT or null}, which the trainer lays
 upon itself first (limits.py).
-
-An order to train has "context" too: job, attempt and request_id, which the trainer's log carries.
 
 SIGTERM asks a training for a checkpoint and a quick end: it answers `stopped`.
 
@@ -31,6 +31,7 @@ Events (trainer -> supervisor), each with its name in "event":
     checkpoint  name, file, sha256, size, stage, step, best    a new file in the run's folder
     deliverable name, file, sha256, size, stage                what a finished stage hands on
     artifact    name, kind, format, file, sha256, size         student, report, ...
+                 facts {...}                                    a report's figures, kept in its row
     inspected   facts                                          the answer to all but train
     failed      problem {...}                                  the job's or the resource's `error`
     stopped     -                                              ended on SIGTERM, after a checkpoint

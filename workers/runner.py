@@ -11,18 +11,17 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import structlog
 import torch
 from pydantic import TypeAdapter
 
-from app import logs
 from app.lifeline import tie_to_parent
 from app.spec.dataset import SPLITS, DatasetSpec, FileSource, UriSource
-from app.spec.jobfile import JobFile, PreparedFile
+from app.spec.jobfile import JobFile, PreparedFile, TeacherFile
 from app.spec.network import NetworkSpec
 from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint, inspect_dataset
@@ -31,22 +30,23 @@ from workers.data.readers import Files
 from workers.disk import STORAGE_FULL, disk_full
 from workers.engine.cache import Cache
 from workers.engine.device import measure_gflops, measure_step_s, memory_bytes, pick_device
+from workers.engine.evaluation import evaluate_checkpoint
 from workers.engine.job import run_job
 from workers.engine.reporter import Stopped
 from workers.limits import Bounds, confine, impose, overstepped
+from workers.narrator import Narrator
 from workers.protocol import EVENTS_FD, Events
-
-log = structlog.get_logger()
 
 DEFAULT_CACHE_BYTES = 20 * 1024**3
 
 
 class PipeReporter:
-    """Tells the supervisor; hears it as SIGTERM."""
+    """Tells the supervisor, and the job's log in words; hears it as SIGTERM."""
 
     def __init__(self, events: Events) -> None:
         self.events = events
         self.stopping = False
+        self._narrator = Narrator()
         signal.signal(signal.SIGTERM, self._stop)
 
     def _stop(self, *_: object) -> None:
@@ -54,6 +54,8 @@ class PipeReporter:
 
     def send(self, event: str, **fields: Any) -> None:
         self.events.send(event, **fields)
+        if (told := self._narrator.tell(event, fields)) is not None:
+            print(told, flush=True)  # noqa: T201  (into the job's log)
 
 
 class ConsoleReporter:
@@ -152,7 +154,6 @@ def standby() -> int:
     """Warms up, says hello, obeys one order."""
     tie_to_parent()  # nobody would hear of its results
     confine()
-    logs.configure("json" if os.environ.get("STILLHOUSE_LOG_FORMAT") == "json" else "console")
     events = Events(int(os.environ[EVENTS_FD]))
     reporter = PipeReporter(events)
     device = pick_device(os.environ.get("STILLHOUSE_DEVICE", "auto"))
@@ -174,8 +175,6 @@ def standby() -> int:
 
 def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None:
     impose(Bounds(**order.get("bounds", {})))
-    structlog.contextvars.bind_contextvars(**order.get("context", {}))
-    log.info("ordered", order=order["order"])
     match order["order"]:
         case "train":
             file = JobFile.model_validate_json(Path(order["job_file"]).read_bytes())
@@ -190,6 +189,13 @@ def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None
             limits = Limits(max_bytes=order["max_bytes"])
             found = inspect_dataset(_files(order["files"]), spec, Path(order["out"]), limits)
             events.send("inspected", facts=found.model_dump(mode="json"))
+        case "evaluate":
+            subject = TeacherFile.model_validate(order["subject"])
+            dataset = PreparedFile.model_validate(order["dataset"])
+            device = pick_device(os.environ.get("STILLHOUSE_DEVICE", "auto"))
+            names = order["class_names"]
+            result = evaluate_checkpoint(subject, dataset, order["split"], names, device)
+            events.send("inspected", facts=result)
         case "export_student":
             _export(order)
             events.send("inspected", facts={})
@@ -224,7 +230,7 @@ def _telling(events: Events) -> Iterator[None]:
     except Refused as refused:
         events.send("failed", problem=refused.as_problem())
     except Exception as error:
-        log.exception("failed")
+        traceback.print_exc()
         full = disk_full(error)
         problem = overstepped(error) or Refused(
             503 if full else 500,

@@ -1,6 +1,5 @@
 """A job's folder on this machine, and the job file that its trainer reads.
 
-<home>/runs/<job>/trainer.log      what trainers printed, attempt after attempt
 <home>/runs/<job>/<token>/         one attempt's job file and output, gone when it has ended
 """
 
@@ -22,6 +21,9 @@ from workers.ledger import Claim
 
 log = logging.getLogger(__name__)
 
+HASTE = 16
+"""How much more often an attempt saves for each one in a row that was killed before it."""
+
 
 class Run:
     """One attempt's folder."""
@@ -30,11 +32,9 @@ class Run:
         self._settings = settings
         self._claim = claim
         self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
-        job_folder = settings.home.absolute() / "runs" / claim.job_id
-        self.folder = job_folder / str(claim.token)
+        self.folder = settings.home.absolute() / "runs" / claim.job_id / str(claim.token)
         self.out = self.folder / "out"
         self.job_file = self.folder / "job.json"
-        self.log = job_folder / "trainer.log"
 
     def prepare(self) -> None:
         """Brings the blobs here and writes the job file.
@@ -52,7 +52,7 @@ class Run:
         return path
 
     def clean(self) -> None:
-        """Removes the attempt's folder; the log stays."""
+        """Removes the attempt's folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _job_file(self) -> JobFile:
@@ -84,7 +84,8 @@ class Run:
             resolved=Resolved.model_validate(claim.resolved) if claim.resolved else None,
             device=settings.device,
             threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
-            checkpoint_every_s=settings.checkpoint_every_s,
+            # Workers that are killed again and again should not fail a job that is well.
+            checkpoint_every_s=settings.checkpoint_every_s / HASTE**claim.fruitless,
             checkpoint=self._first_readable(current),
             deliverables=tuple(deliverables),
             once={
@@ -136,4 +137,6 @@ class Run:
 
 def made_facts(event: dict[str, Any]) -> dict[str, Any]:
     """What an artifact's row keeps of its event, beside the file itself."""
-    return {name: event[name] for name in ("stage", "step", "best") if name in event}
+    own = {name: event[name] for name in ("stage", "step", "best") if name in event}
+    facts: dict[str, Any] = event.get("facts", {})
+    return own | facts

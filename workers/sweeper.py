@@ -7,7 +7,7 @@ from pathlib import Path
 from app import tallies
 from app.db import Database
 from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
-from app.tables import Dataset, Teacher
+from app.tables import Dataset, Evaluation, Teacher
 from workers.election import elected
 from workers.exports import Exports
 from workers.ledger import Ledger
@@ -78,6 +78,9 @@ class Sweeper:
                 rung += 1
             for dataset_id in self._verdicts.waiting(Dataset, for_s=CHECKING_S):
                 self._doorbell.inspect_dataset(dataset_id)
+                rung += 1
+            for evaluation_id in self._verdicts.waiting(Evaluation, for_s=CHECKING_S):
+                self._doorbell.evaluate(evaluation_id)
                 rung += 1
             for job_id in self._exports.waiting(for_s=CHECKING_S):
                 self._doorbell.export_student(job_id)

@@ -5,7 +5,7 @@ from typing import Any
 import structlog
 from celery.signals import task_postrun, task_prerun
 
-from app import logs, queue
+from app import loglines, queue
 from workers.celery_app import app, host
 
 
@@ -14,7 +14,9 @@ def _begin(task: Any, args: Any, **_: Any) -> None:
     """Every line logged by a task says what it is at, and of which request."""
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(
-        task=task.name.rpartition(".")[2], subject=args[0], **logs.received(task.request.headers)
+        task=task.name.rpartition(".")[2],
+        subject=args[0],
+        **loglines.received(task.request.headers),
     )
 
 
@@ -41,3 +43,8 @@ def inspect_teacher(teacher_id: str) -> None:
 @app.task(name=queue.INSPECT_DATASET)  # type: ignore[untyped-decorator]
 def inspect_dataset(dataset_id: str) -> None:
     host().inspector.dataset(dataset_id)
+
+
+@app.task(name=queue.EVALUATE)  # type: ignore[untyped-decorator]
+def evaluate(evaluation_id: str) -> None:
+    host().inspector.evaluation(evaluation_id)

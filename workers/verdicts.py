@@ -1,7 +1,8 @@
-"""The worker's verbs on teachers and datasets: what is to be inspected, and what was found.
+"""The worker's verbs on teachers, datasets and evaluations: what is to be looked at, and what was
+found.
 
-A verdict is written only while the resource is still `checking`, so that inspecting one twice is
-wasteful and nothing worse.
+A verdict is written only while the resource still waits for it, so that looking twice is wasteful
+and nothing worse.
 """
 
 from collections.abc import Callable
@@ -12,9 +13,9 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app import blobs
-from app.db import Database, now_plus
-from app.tables import Dataset, File, Teacher
+from app import blobs, outbox
+from app.db import Database, now, now_plus
+from app.tables import Dataset, Evaluation, File, Teacher
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,23 @@ class DatasetCase:
     project: str
 
 
+@dataclass(frozen=True)
+class EvaluationCase:
+    """A network to evaluate, and the prepared dataset."""
+
+    network: dict[str, Any]
+    weights: str
+    """SHA-256, as `data`."""
+    preprocess: dict[str, Any] | None
+    class_names: list[Any] | None
+    data: str
+    facts: dict[str, Any]
+    split: str
+
+
+Case = type[Teacher | Dataset | Evaluation]
+
+
 class Verdicts:
     """Reads cases and writes what became of them."""
 
@@ -61,7 +79,7 @@ class Verdicts:
         """None when it needs no inspection any more."""
         with self.database.reading() as session:
             teacher = session.get(Teacher, teacher_id)
-            if teacher is None or teacher.state != "checking":
+            if teacher is None or teacher.state != Teacher.UNDECIDED:
                 return None
             file = session.get(File, teacher.file_id) if teacher.file_id else None
             # A student of ours has a name that says what it is; so must a client's file.
@@ -72,7 +90,7 @@ class Verdicts:
         """None when it needs no inspection any more."""
         with self.database.reading() as session:
             dataset = session.get(Dataset, dataset_id)
-            if dataset is None or dataset.state != "checking":
+            if dataset is None or dataset.state != Dataset.UNDECIDED:
                 return None
             files = {
                 split: [_bytes(session, file_id) for file_id in ids]
@@ -81,6 +99,28 @@ class Verdicts:
             source = dataset.spec["source"]
             uri, sha256 = source.get("uri"), source.get("sha256")
             return DatasetCase(dataset.spec, files, uri, sha256, dataset.project_id)
+
+    def evaluation(self, evaluation_id: str) -> EvaluationCase | None:
+        """None when it is done already, or gone."""
+        with self.database.reading() as session:
+            row = session.get(Evaluation, evaluation_id)
+            dataset = session.get(Dataset, row.dataset_id) if row is not None else None
+            if row is None or row.state != Evaluation.UNDECIDED or dataset is None:
+                return None
+            return EvaluationCase(
+                row.network,
+                row.sha256,
+                row.preprocess,
+                row.class_names,
+                dataset.sha256 or "",
+                dataset.facts or {},
+                row.split,
+            )
+
+    def evaluated(self, evaluation_id: str, result: dict[str, Any]) -> None:
+        with self.database.transaction() as session:
+            done = {"state": "succeeded", "result": result, "finished_at": now()}
+            _settle(session, Evaluation, evaluation_id, **done)
 
     def teacher_ready(self, teacher_id: str, facts: dict[str, Any]) -> None:
         with self.database.transaction() as session:
@@ -100,19 +140,18 @@ class Verdicts:
             blobs.refer(session, sha256, size, stored=stored)
             _settle(session, Dataset, dataset_id, state="ready", facts=facts, sha256=sha256)
 
-    def reject(
-        self, table: type[Teacher | Dataset], resource_id: str, problem: dict[str, Any]
-    ) -> None:
+    def reject(self, table: Case, resource_id: str, problem: dict[str, Any]) -> None:
+        ended = {"finished_at": now()} if table is Evaluation else {}
         with self.database.transaction() as session:
-            _settle(session, table, resource_id, state="rejected", error=problem)
+            _settle(session, table, resource_id, state=table.REFUSED, error=problem, **ended)
 
-    def waiting(self, table: type[Teacher | Dataset], *, for_s: float) -> list[str]:
-        """The ids of resources that have been `checking` for longer than that."""
+    def waiting(self, table: Case, *, for_s: float) -> list[str]:
+        """The ids of resources that have waited for their verdict for longer than that."""
         with self.database.reading() as session:
             return list(
                 session.scalars(
                     select(table.id)
-                    .where(table.state == "checking", table.created_at < now_plus(-for_s))
+                    .where(table.state == table.UNDECIDED, table.created_at < now_plus(-for_s))
                     .limit(1000)
                 )
             )
@@ -130,10 +169,14 @@ def _file_ids(source: dict[str, Any]) -> dict[str, list[str]]:
     return {split: ids for split, ids in (source.get("files") or {}).items() if ids}
 
 
-def _settle(
-    session: Session, table: type[Teacher | Dataset], resource_id: str, **values: Any
-) -> None:
-    session.execute(
-        update(table).where(table.id == resource_id, table.state == "checking").values(**values),
+def _settle(session: Session, table: Case, resource_id: str, **values: Any) -> None:
+    project = session.scalar(
+        update(table)
+        .where(table.id == resource_id, table.state == table.UNDECIDED)
+        .values(**values)
+        .returning(table.project_id),
         execution_options={"synchronize_session": False},
     )
+    if project is not None and table is not Evaluation:
+        kind = "teacher" if table is Teacher else "dataset"
+        outbox.announce(session, project, f"{kind}.{values['state']}", resource_id, values["state"])

@@ -110,6 +110,12 @@ def get_student(
         return _download(request, storage, artifact)
     if weights is None:
         raise _expired(job_id, "student")
+    if "quantization" in weights.facts:
+        raise Conflict(
+            "format_does_not_fit",
+            f"The weights of {job_id} are integers, which its safetensors alone hold as they are.",
+            hint="Take format=safetensors, or the artifact full_precision.safetensors.",
+        )
     if format not in exports.ON_REQUEST:
         raise NotFound("format_not_made", f"The job {job_id} made no student as {format}.")
     with database.transaction() as session:

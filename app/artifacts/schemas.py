@@ -27,7 +27,7 @@ class ArtifactOut(Resource, json_schema_extra=example(STUDENT)):
     size: int
     sha256: str
     facts: dict[str, Any]
-    """A checkpoint's stage and step, and whether it is the best one."""
+    """A checkpoint's stage and step, and whether it is the best one; a report's figures."""
     url: str
 
     @classmethod

@@ -9,6 +9,7 @@ from app.datasets import repository, service
 from app.datasets.schemas import DIGITS, FROM_FILE, FROM_URI, DatasetOut
 from app.dependencies import DatabaseDep, DoorbellDep, SourcesDep, StorageDep
 from app.errors import NotFound, in_use
+from app.evaluations import repository as evaluations
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
@@ -79,11 +80,11 @@ def get_dataset(dataset_id: DatasetId, database: DatabaseDep) -> DatasetOut:
     responses=problems(404, 409),
 )
 def delete_dataset(dataset_id: DatasetId, database: DatabaseDep) -> None:
-    """A job that has not ended keeps its dataset: 409."""
+    """A job or an evaluation that has not ended keeps its dataset: 409."""
     with database.transaction() as session:
         if repository.lock(session, dataset_id) is None:
             raise _not_found(dataset_id)
-        if users := jobs.users(session, dataset_id):
+        if users := [*jobs.users(session, dataset_id), *evaluations.users(session, dataset_id)]:
             raise in_use("dataset", dataset_id, users)
         repository.remove(session, dataset_id)
 

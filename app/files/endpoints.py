@@ -1,8 +1,8 @@
-"""POST /files, GET and DELETE /files/{id}, GET /files/{id}/content."""
+"""POST and GET /files, GET and DELETE /files/{id}, GET /files/{id}/content."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Path, Request, Response
+from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from app.dependencies import DatabaseDep, SettingsDep, StorageDep
 from app.errors import NotFound, UnsupportedMedia, in_use
@@ -10,8 +10,10 @@ from app.files import headers, repository, service
 from app.files.schemas import FileOut
 from app.http.blobs import blob_response
 from app.http.idempotency import StreamIdempotencyDep
+from app.http.pages import Page, PagerDep
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
+from app.tables import File
 
 router = APIRouter(tags=["files"], route_class=StrictRoute)
 
@@ -58,6 +60,19 @@ async def create_file(
         storage=storage,
         idempotency=idempotency,
     )
+
+
+@router.get("/files", operation_id="list_files", summary="List files", responses=problems(400, 422))
+def list_files(
+    database: DatabaseDep,
+    pager: PagerDep,
+    sha256: Annotated[
+        str | None, Query(pattern=r"^[0-9a-f]{64}$", description="Only those with these bytes.")
+    ] = None,
+) -> Page[FileOut]:
+    with database.reading() as session:
+        rows, cursor = pager.read(session, repository.listed(sha256), File, {"sha256": sha256})
+        return Page(data=[FileOut.of(row) for row in rows], next_cursor=cursor)
 
 
 @router.get(

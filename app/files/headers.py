@@ -24,15 +24,22 @@ def filename(header: str | None) -> str:
         name = unquote_to_bytes(header.encode("latin-1")).decode("utf-8")
     except UnicodeError:
         raise _bad_name("is not UTF-8") from None
-    if not name or name in (".", ".."):
-        raise _bad_name("is no name")
-    if "/" in name or "\\" in name:
-        raise _bad_name("is a path; send the last part alone")
-    if _CONTROL.search(name):
-        raise _bad_name("contains control characters")
-    if len(name.encode()) > _MAX_NAME_BYTES:
-        raise _bad_name(f"is longer than {_MAX_NAME_BYTES} bytes")
+    if (reason := flaw(name)) is not None:
+        raise _bad_name(reason)
     return name
+
+
+def flaw(name: str) -> str | None:
+    """Why this cannot be a file's name, to be read after "The name"; None where it can."""
+    if not name or name in (".", ".."):
+        return "is no name"
+    if "/" in name or "\\" in name:
+        return "is a path; send the last part alone"
+    if _CONTROL.search(name):
+        return "contains control characters"
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        return f"is longer than {_MAX_NAME_BYTES} bytes"
+    return None
 
 
 def sha256(header: str | None) -> str | None:

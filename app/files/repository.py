@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from sqlalchemy import Text, cast, delete, select
+from sqlalchemy import Select, Text, cast, delete, select
 from sqlalchemy.orm import Session
 
 from app import blobs
@@ -31,6 +31,10 @@ def get_many(session: Session, file_ids: Iterable[str]) -> dict[str, File]:
     """Those that exist, by id; nobody deletes them until this transaction ends."""
     rows = session.scalars(select(File).where(File.id.in_(set(file_ids))).with_for_update(**KEPT))
     return {row.id: row for row in rows}
+
+
+def listed(sha256: str | None) -> Select[File]:
+    return select(File) if sha256 is None else select(File).where(File.sha256 == sha256)
 
 
 def lock(session: Session, file_id: str) -> File | None:

@@ -1,7 +1,8 @@
 """Receiving a file."""
 
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 from fastapi import Response
 from sqlalchemy.orm import Session
@@ -39,29 +40,20 @@ async def upload(
     InsufficientStorage, Unavailable `upload_again`; nothing is kept then.
     """
     await run_in_threadpool(_look_ahead, database, idempotency, expected_sha256, announced)
-    await run_in_threadpool(_check_room, storage, announced, keep_free)
+    await run_in_threadpool(check_room, storage, announced, keep_free)
     writer = await run_in_threadpool(storage.writer)
     try:
-        await receive(stream, writer)
-        if expected_sha256 not in (None, writer.sha256):
-            raise Unprocessable(
-                "checksum_mismatch",
-                f"The body's SHA-256 is {writer.sha256}, Content-Digest announced "
-                f"{expected_sha256}. Nothing was kept.",
-            )
-        same = idempotency.of(filename, writer.sha256)
-        return await run_in_threadpool(_keep, writer, filename, database, storage, same)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise InsufficientStorage(
-            "insufficient_storage", "The storage is full. Nothing was kept.", retryable=True
-        ) from error
+        with full_disk_told():
+            await receive(stream, writer)
+            check_digest(writer, expected_sha256)
+            same = idempotency.of(filename, writer.sha256)
+            return await run_in_threadpool(_keep, writer, filename, database, storage, same)
     finally:
         writer.abort()
 
 
-def _check_room(storage: Storage, announced: int, keep_free: int) -> None:
+def check_room(storage: Storage, announced: int, keep_free: int) -> None:
+    """Raises InsufficientStorage."""
     room = max(storage.room() - keep_free, 0)
     if announced > room:
         raise InsufficientStorage(
@@ -69,6 +61,43 @@ def _check_room(storage: Storage, announced: int, keep_free: int) -> None:
             f"{announced:,} bytes are announced, and there is room for {room:,}.",
             retryable=True,
         )
+
+
+def check_digest(writer: BlobWriter, expected_sha256: str | None) -> None:
+    """Raises Unprocessable `checksum_mismatch`."""
+    if expected_sha256 not in (None, writer.sha256):
+        raise Unprocessable(
+            "checksum_mismatch",
+            f"The body's SHA-256 is {writer.sha256}, Content-Digest announced "
+            f"{expected_sha256}. Nothing was kept.",
+        )
+
+
+@contextmanager
+def full_disk_told() -> Iterator[None]:
+    """Raises InsufficientStorage where a disk is found to be full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InsufficientStorage(
+            "insufficient_storage", "The storage is full. Nothing was kept.", retryable=True
+        ) from error
+
+
+@contextmanager
+def gone_told() -> Iterator[None]:
+    """Raises Unavailable `upload_again` where bytes went before they had their row."""
+    try:
+        yield
+    except BytesGone as error:
+        raise Unavailable(
+            "upload_again",
+            "Older bytes like these were just being removed, and yours with them.",
+            hint="Send them again.",
+            retryable=True,
+        ) from error
 
 
 def _look_ahead(
@@ -96,12 +125,5 @@ def _keep(
         file = FileOut.of(repository.add(session, filename, sha256, size, storage))
         return Answer(201, file.model_dump(mode="json"), {"Location": f"/files/{file.id}"})
 
-    try:
+    with gone_told():
         return idempotency.once(database, create)
-    except BytesGone as error:
-        raise Unavailable(
-            "upload_again",
-            "Older bytes like these were just being removed, and yours with them.",
-            hint="Send them again.",
-            retryable=True,
-        ) from error

@@ -113,7 +113,9 @@ def _of_database(facts: Facts) -> Iterator[Metric]:
         )
     yield from _of_workers(facts)
     checking = GaugeMetricFamily(
-        "stillhouse_checking", "Teachers and datasets being checked.", labels=("kind",)
+        "stillhouse_checking",
+        "Teachers and datasets being checked, and evaluations pending.",
+        labels=("kind",),
     )
     oldest = GaugeMetricFamily(
         "stillhouse_oldest_checking_seconds", "Since the oldest of them came.", labels=("kind",)

@@ -16,6 +16,9 @@ from app.settings import MIB
 from app.storage import BlobWriter, Storage
 
 BATCH = 2 * MIB
+BYTES_PREFERRED = "return=representation"
+"""What a script of a web page asks for (RFC 7240): its browser would not let it read a store's own
+address."""
 
 # Of its own, so that transfers and short requests do not wait for one another's threads.
 _io = ThreadPoolExecutor(max_workers=8, thread_name_prefix="blobs")
@@ -63,15 +66,17 @@ def blob_response(
     media_type: str = "application/octet-stream",
     redirect: bool = True,
 ) -> Response:
-    """A download: 200, 206 for one range, 304, or 416; 307 where the store can be asked directly.
-    Its ETag is the SHA-256."""
+    """A download: 200, 206 for one range, 304, or 416; 307 where the store can be asked directly,
+    unless the client prefers the bytes. Its ETag is the SHA-256."""
     etag = f'"{sha256}"'
     digest = f"sha-256=:{b64encode(bytes.fromhex(sha256)).decode()}:"
     headers = {"ETag": etag, "Accept-Ranges": "bytes", "Repr-Digest": digest}
     if matches(request, etag):
         return Response(status_code=304, headers=headers)
 
-    if redirect and request.method == "GET" and (address := storage.address(sha256)):
+    preferred = [one.strip() for one in request.headers.get("prefer", "").split(",")]
+    here = not redirect or BYTES_PREFERRED in preferred
+    if not here and request.method == "GET" and (address := storage.address(sha256)):
         # The store takes the Range. The address is as good as a key, for an hour.
         headers["Cache-Control"] = "private, no-store"
         return Response(status_code=307, headers={**headers, "Location": address})

@@ -26,8 +26,9 @@ from app.projects.service import plant_key
 from app.settings import Settings
 from app.tables import DEFAULT_PROJECT
 
-OPEN: Final = frozenset({"healthz", "readyz", "openapi.json", "docs"})
-"""First parts of addresses that are anybody's."""
+OPEN: Final = frozenset({"healthz", "readyz", "openapi.json", "docs", "static"})
+"""First parts of addresses that are anybody's. So is the dashboard, which asks for a key itself."""
+DASHBOARD: Final = "/"
 ADMIN: Final = frozenset({"projects", "keys", "audit"})
 OPERATOR: Final = frozenset({"metrics"})
 """What tells of all projects is for keys of the default one."""
@@ -40,7 +41,7 @@ def first_part(path: str) -> str:
 def needed(method: str, path: str) -> keys.Scope | None:
     """The scope that a request takes; None where no key is asked for."""
     first = first_part(path)
-    if first in OPEN:
+    if first in OPEN or path == DASHBOARD:
         return None
     if first in ADMIN:
         return "admin"

@@ -19,6 +19,9 @@ log = structlog.get_logger("stillhouse.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
+_STREAMED = re.compile(r"POST /files|PUT /uploads/[^/]+/parts/[^/]+")
+"""The bodies that are bytes, not JSON."""
+
 # A client that is still sending reads no answer: after a refusal, so much more is taken from it.
 DRAIN_BYTES = 64 * MIB
 DRAIN_SECONDS = 5.0
@@ -83,7 +86,7 @@ class BodyLimits:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return await self.app(scope, receive, send)
-        streamed = scope["method"] == "POST" and scope["path"] == "/files"
+        streamed = _STREAMED.fullmatch(f"{scope['method']} {scope['path']}") is not None
         limit = self.settings.max_file_bytes if streamed else self.settings.max_json_bytes
         hurried = _hurried(receive, self.settings.body_window_s, self.settings.body_min_rate)
         try:

@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI makes of the routes, with our problems and examples."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -42,7 +43,7 @@ def _finished(made: dict[str, Any], *, asks_for_keys: bool) -> dict[str, Any]:
     schemas["Problem"] = problem
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
-    for resource in Resource.__subclasses__():
+    for resource in _kinds(Resource):
         # Given again: FastAPI has left out what is null.
         if resource.__name__ in schemas and (
             extra := resource.model_config.get("json_schema_extra")
@@ -58,6 +59,12 @@ def _finished(made: dict[str, Any], *, asks_for_keys: bool) -> dict[str, Any]:
             _ask(operation, needed(method.upper(), path), must=asks_for_keys)
             _finish(operation, schemas)
     return made
+
+
+def _kinds(base: type[Resource]) -> Iterator[type[Resource]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds(kind)
 
 
 def _ask(operation: dict[str, Any], scope: str | None, *, must: bool) -> None:

@@ -22,7 +22,7 @@ from app.storage import StorageAway
 
 log = structlog.get_logger()
 
-WRONG_KINDS = {"float_type", "model_attributes_type"}
+WRONG_KINDS = {"float_type", "model_attributes_type", "model_type"}
 """What the other members of a union of a number and an object say."""
 METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
 HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
@@ -157,7 +157,7 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
             404, "not_found", "There is nothing at this address.", request_id=_id(request)
         )
         return _response(document)
-    errors = _without_echoes([_field_problem(item, error.body) for item in found])
+    errors = field_problems(found, error.body)
     first = errors[0]
     where = f"{first['pointer']}: " if first["pointer"] else ""
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
@@ -169,6 +169,11 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
         request_id=_id(request),
     )
     return _response(document)
+
+
+def field_problems(found: Iterable[Mapping[str, Any]], body: Any) -> list[dict[str, str]]:
+    """Pydantic's errors, whose places begin with where the body is, with pointers into the body."""
+    return _without_echoes([_field_problem(item, body) for item in found])
 
 
 async def _on_database(request: Request, error: Exception) -> Response:

@@ -1,17 +1,12 @@
 """Opaque tokens for clients to hand back: signed, so that nobody can make up their own."""
 
-import hashlib
 import hmac
-import os
-import secrets
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from pathlib import Path
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from app.errors import BadRequest
-from app.settings import Settings
 
 _TAG_BYTES = 16
 
@@ -49,28 +44,3 @@ class Signer:
 
 def _spell(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def open_signer(settings: Settings) -> Signer:
-    """With the configured secret, else with a random one kept under home."""
-    if settings.secret is not None:
-        return Signer(hashlib.sha256(settings.secret.get_secret_value().encode()).digest())
-    path = settings.home / "secret.key"
-    if not path.exists():
-        _create(path)
-    return Signer(path.read_bytes())
-
-
-def _create(path: Path) -> None:
-    """Whole or not at all, and once: several processes may start at the same moment."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        temporary.unlink()

@@ -12,7 +12,11 @@ from app.spec.methods import KD, Logits
 
 
 def advise(session: Session, spec: JobSpec, material: Material) -> list[Warned]:
-    return [*_about_teachers(session, spec, material), *_about_training(spec, material)]
+    return [
+        *_about_teachers(session, spec, material),
+        *_about_bits(spec),
+        *_about_training(spec, material),
+    ]
 
 
 def _about_teachers(session: Session, spec: JobSpec, material: Material) -> Iterator[Warned]:
@@ -45,6 +49,25 @@ def _about_teachers(session: Session, spec: JobSpec, material: Material) -> Iter
             pointer="/method/alpha",
             code="teacher_unused",
             detail="alpha is the weight of the soft term: with 0 the teacher is never heard.",
+        )
+
+
+def _about_bits(spec: JobSpec) -> Iterator[Warned]:
+    after = spec.student.quantize
+    if after is not None and after.weights < 8:
+        yield Warned(
+            pointer="/student/quantize/weights",
+            code="few_bits_without_training",
+            detail=f"Rounding a trained student to {after.weights} bits can cost much of its "
+            "accuracy: the method apprentice trains through the rounding.",
+        )
+    pointer, form = ("/student/quantize", after) if after else ("/method/quantize", None)
+    form = form or spec.method.quantization
+    if form is not None and form.first_and_last:
+        yield Warned(
+            pointer=f"{pointer}/first_and_last",
+            code="first_and_last_quantised",
+            detail="The first and last layers hold little, and rounding them costs the most.",
         )
 
 

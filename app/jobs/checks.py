@@ -51,10 +51,10 @@ class Material:
 def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
     """Raises Unprocessable for unknown or rejected ids, Conflict for those still checking."""
     dataset = datasets.keep(session, spec.dataset)
-    facts = _ready(dataset, "dataset", spec.dataset, "/dataset").facts
+    facts = ready(dataset, "dataset", spec.dataset, "/dataset").facts
     known = teachers.get_many(session, spec.teachers)
     rows = tuple(
-        _ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
+        ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
         for index, teacher_id in enumerate(spec.teachers)
     )
     if spec.student.file is not None:
@@ -69,7 +69,8 @@ def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
     return Material(DatasetFacts.model_validate(facts), rows, networks)
 
 
-def _ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
+def ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
+    """The row, which is ready. Raises Unprocessable, or Conflict while it is still checking."""
     if row is None:
         raise unprocessable(pointer, f"unknown_{kind}", f"There is no {kind} {row_id}.")
     if row.state == "checking":
@@ -114,7 +115,7 @@ def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
         detail = f"The dataset has {facts.classes} classes, the network {student.classes}."
         yield "/student/network/classes", "classes_mismatch", detail
     for index, peer in enumerate(spec.method.peers_of(student)):
-        pointer = f"/method/networks/{index}"
+        pointer = spec.method.peer_pointer(index)
         if peer != student and not peer.accepts(facts.feature_shape):
             detail = f"The dataset's examples are {shape}, this peer's inputs {peer.inputs}."
             yield f"{pointer}/inputs", "shape_mismatch", detail
@@ -137,7 +138,7 @@ def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
 def _teaching(spec: JobSpec, material: Material) -> Iterator[Flaw]:
     """The method must have the teachers and the labels that its loss is made of."""
     method = spec.method
-    fewest, _ = method.teachers
+    fewest, _ = method.teacher_bounds
     if material.teacher_count < fewest:
         detail = f"The method {method.name} needs {fewest} teacher{'s' * (fewest > 1)} or more."
         yield "/teachers", "teacher_required", detail

@@ -7,7 +7,8 @@ from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
 from app.dependencies import DatabaseDep, DoorbellDep, SettingsDep, StorageDep
-from app.errors import Conflict, NotFound
+from app.errors import Conflict, NotFound, in_use
+from app.evaluations import repository as evaluations
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
@@ -71,12 +72,20 @@ def list_jobs(
     pager: PagerDep,
     state: Annotated[list[State], Query(description="One or more.")] = [],  # noqa: B006
     label: Annotated[list[Label], Query(description="`key:value`; several must all hold.")] = [],  # noqa: B006
+    name: Annotated[
+        str | None,
+        Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of it, in any case."),
+    ] = None,
     created_after: Annotated[AwareDatetime | None, Query(description="RFC 3339.")] = None,
+    sweep: Annotated[
+        str | None, Query(pattern=r"^swp_[0-9a-z]{1,40}$", description="Of this sweep alone.")
+    ] = None,
 ) -> Page[JobOut]:
     filters = {"state": sorted(state), "label": sorted(label), "after": created_after}
+    filters |= {"sweep": sweep, "name": name}
     labels = [(key, value) for key, _, value in (one.partition(":") for one in label)]
     with database.reading() as session:
-        statement = repository.listed(state, labels, created_after)
+        statement = repository.listed(state, labels, name, created_after, sweep)
         rows, cursor = pager.read(session, statement, Job, filters)
         return Page(data=[JobOut.of(row) for row in rows], next_cursor=cursor)
 
@@ -141,6 +150,8 @@ def delete_job(job_id: JobId, database: DatabaseDep) -> None:
             raise Conflict(
                 "job_not_ended", f"The job {job_id} is {job.state}.", hint="Cancel it first."
             )
+        if users := evaluations.users(session, job_id):
+            raise in_use("job", job_id, users)
         repository.remove(session, job_id)
 
 

@@ -69,11 +69,8 @@ def memory_bytes(spec: JobSpec, material: Material) -> int:
     return weights + activations + sum(4 * network.parameters for network in material.networks)
 
 
-def check_memory(
-    spec: JobSpec, material: Material, workers: Sequence[Worker], settings: Settings
-) -> None:
-    """Raises Unprocessable `over_memory_budget`."""
-    reported = max((worker.memory_bytes or 0 for worker in workers), default=0)
+def check_memory(spec: JobSpec, material: Material, reported: int, settings: Settings) -> None:
+    """`reported` is what the largest worker has. Raises Unprocessable `over_memory_budget`."""
     budget = settings.memory_budget_bytes or reported or settings.memory_budget
     needed = memory_bytes(spec, material)
     if needed > budget:

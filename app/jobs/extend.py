@@ -20,6 +20,8 @@ FIXED: Sequence[tuple[str, ...]] = (
     ("student",),
     ("transfer",),
     ("method", "name"),
+    ("method", "scheme"),
+    ("method", "quantize"),
     *(
         ("training", field)
         for field in ("batch_size", "seed", "view_seed", "augment", "precision", "eval_every")

@@ -35,7 +35,7 @@ SUPERVISED: dict[str, Any] = {
 EXAMPLES: list[dict[str, Any]] = [SMALLEST, USUAL, SUPERVISED]
 
 
-LINKS = ("metrics", "events", "student", "artifacts", "report")
+LINKS = ("metrics", "events", "logs", "stream", "student", "artifacts", "report")
 """What there is to read below a job."""
 
 _ID = "job_06a1x7k2m3n4p5q6r7s8t9v0w"
@@ -60,6 +60,7 @@ JOB: dict[str, Any] = {
     "error": None,
     "spec": USUAL,
     "labels": {"team": "vision"},
+    "sweep": None,
     "created_at": "2026-03-01T12:00:00Z",
     "started_at": "2026-03-01T12:00:00.2Z",
     "finished_at": None,
@@ -87,6 +88,8 @@ class JobOut(Resource, json_schema_extra=example(JOB)):
     spec: dict[str, Any]
     """As asked for, with every default."""
     labels: dict[str, str]
+    sweep: str | None
+    """The sweep that it belongs to."""
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -108,6 +111,7 @@ class JobOut(Resource, json_schema_extra=example(JOB)):
             error=row.error,
             spec=row.spec,
             labels=row.labels,
+            sweep=row.sweep_id,
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
@@ -123,6 +127,7 @@ EVENT: dict[str, Any] = {
     "to_state": "running",
     "attempt": 1,
     "reason": "claimed by train@worker-1",
+    "kept_step": None,
 }
 
 
@@ -137,6 +142,9 @@ class EventOut(Resource, json_schema_extra=example(EVENT)):
     to_state: str
     attempt: int
     reason: str
+    kept_step: int | None
+    """Where an attempt goes on from a checkpoint: its step. Points of later steps were taken back,
+    and come again; -1 takes back all."""
 
     @classmethod
     def of(cls, row: JobEvent) -> "EventOut":
@@ -147,6 +155,7 @@ class EventOut(Resource, json_schema_extra=example(EVENT)):
             to_state=row.to_state,
             attempt=row.attempt,
             reason=row.reason,
+            kept_step=row.kept_step,
         )
 
 

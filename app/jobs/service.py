@@ -26,7 +26,15 @@ def create(
     """Queues a job. Raises Unprocessable, Conflict or TooMany."""
     material = gather(session, spec, storage)
     check(spec, material)
-    check_memory(spec, material, repository.live_trainers(session), settings)
+    check_memory(spec, material, repository.trainers_memory(session), settings)
+    quotas.room_for_jobs(session)
+    return queue(session, spec, material, bell=bell)
+
+
+def queue(
+    session: Session, spec: JobSpec, material: Material, *, bell: Doorbell, **values: Any
+) -> Job:
+    """A job that was checked and has room; `values` are further columns."""
     job = Job(
         id=new_id("job"),
         name=spec.name or f"{spec.method.name} {spec.student.network.family}",
@@ -35,8 +43,8 @@ def create(
         progress=_not_begun(spec, material),
         request_id=session.info.get("request_id"),
         traceparent=tracing.traceparent(),
+        **values,
     )
-    quotas.room_for_a_job(session)
     repository.add(session, job)
     after_commit(session, lambda: bell.run_job(job.id, spec.priority))
     return job
@@ -48,9 +56,8 @@ def validate(
     """The same checks as `create`, and what would come of it."""
     material = gather(session, spec, storage)
     check(spec, material)
-    workers = repository.live_trainers(session)
-    check_memory(spec, material, workers, settings)
-    resolution = resolve(spec, material, workers)
+    check_memory(spec, material, repository.trainers_memory(session), settings)
+    resolution = resolve(spec, material, repository.live_trainers(session))
     return ValidationOut(
         spec=resolution.spec,
         device=resolution.device,

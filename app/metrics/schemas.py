@@ -46,6 +46,7 @@ METRICS: dict[str, Any] = {
     ],
     "next": "cXVpdGUgb3BhcXVl",
     "has_more": False,
+    "seq": 15022,
 }
 
 
@@ -61,3 +62,6 @@ class MetricsOut(Resource, json_schema_extra=example(METRICS)):
     """Pass it as `after` to get what is new; null once the job has ended and all of it was sent."""
     has_more: bool
     """Whether there is more to fetch right now."""
+    seq: int
+    """The number of the last thing that is in here: `GET /jobs/{id}/stream?after=` goes on from it
+    without a gap."""

@@ -72,6 +72,7 @@ def _answer(
         series=series,
         next=None if over else signer.sign(seq, _purpose(job, query)),
         has_more=has_more,
+        seq=seq,
     )
 
 

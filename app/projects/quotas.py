@@ -16,15 +16,17 @@ STALE_S: Final = 10.0
 """How old the stored bytes may be that a new job, which brings none itself, is measured by."""
 
 
-def room_for_a_job(session: Session) -> None:
+def room_for_jobs(session: Session, count: int = 1) -> None:
     """Raises TooMany `quota_exceeded`."""
     caller = _caller(session)
     limit = caller.max_active_jobs
     if limit is not None:
         repository.lock_project(session, caller.project_id)
         used = repository.active_jobs(session, caller.project_id)
-        if used >= limit:
-            raise _exceeded("active_jobs", "active jobs", used, limit, "Wait until some have ended")
+        if used + count > limit:
+            more = "" if count == 1 else f", {count:,} more do not fit"
+            hint = "Wait until some have ended"
+            raise _exceeded("active_jobs", f"active jobs{more}", used, limit, hint)
     allowed = caller.max_stored_bytes
     if allowed is not None:
         if caller.usage.older_than(STALE_S):
@@ -36,6 +38,11 @@ def room_for_a_job(session: Session) -> None:
 def counts_bytes(session: Session) -> bool:
     """Whether the project's bytes are limited at all."""
     return _caller(session).max_stored_bytes is not None
+
+
+def owns(session: Session, sha256: str, size: int) -> bool:
+    """Whether the project has these very bytes: knowing the hash of another's gives nobody them."""
+    return repository.refers_to(session, _caller(session).project_id, sha256, size)
 
 
 def room_for_bytes(session: Session, sha256: str | None, size: int, *, lock: bool = False) -> None:

@@ -17,6 +17,7 @@ from app.tables import (
     Job,
     Project,
     Teacher,
+    Upload,
 )
 from app.tenancy import seen_project
 
@@ -59,22 +60,26 @@ def active_jobs(session: Session, project_id: str) -> int:
 
 
 def stored_bytes(session: Session, project_id: str) -> int:
-    """Of all blobs that the project's rows refer to, each counted once."""
-    return (
-        session.scalar(
-            select(func.coalesce(func.sum(Blob.size), 0)).where(
-                Blob.sha256.in_(_referred(project_id))
-            )
-        )
-        or 0
+    """Of all blobs that the project's rows refer to, each counted once, and what uploads that have
+    begun will bring."""
+    stored = select(func.coalesce(func.sum(Blob.size), 0)).where(
+        Blob.sha256.in_(_referred(project_id))
     )
+    coming = select(func.coalesce(func.sum(Upload.size), 0)).where(
+        Upload.project_id == project_id, Upload.file_id.is_(None), Upload.expires_at > now()
+    )
+    return (session.scalar(stored) or 0) + (session.scalar(coming) or 0)
 
 
-def refers_to(session: Session, project_id: str, sha256: str | None) -> bool:
+def refers_to(
+    session: Session, project_id: str, sha256: str | None, size: int | None = None
+) -> bool:
     """Whether the project already pays for these bytes."""
     statement = select(Blob.sha256).where(
         Blob.sha256 == sha256, Blob.sha256.in_(_referred(project_id))
     )
+    if size is not None:
+        statement = statement.where(Blob.size == size)
     return session.scalar(statement) is not None
 
 

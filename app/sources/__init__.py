@@ -1,1 +1,1 @@
-"""Sources elsewhere: which addresses this service reads from, and which it never touches."""
+"""Sources elsewhere: which places this service reads from, and which it never touches."""

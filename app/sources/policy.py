@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote
 
+from app.outside import addresses
+from app.outside.addresses import Network
+from app.outside.uri import SCHEMES, STORES, WEB_PORTS, Uri, parse
 from app.settings import Settings
-from app.sources import addresses
-from app.sources.addresses import Network
-from app.sources.uri import SCHEMES, STORES, WEB_PORTS, Uri, parse
 from app.spec.problems import Refused
 
 PROJECT = "{project}"

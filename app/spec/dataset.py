@@ -1,8 +1,9 @@
 """What a dataset is asked to be, and what a ready one tells of itself."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from app.spec.base import Spec
 
@@ -21,7 +22,8 @@ Name = Annotated[
     str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
 Fraction = Annotated[float, Field(ge=0.0, le=0.5)]
-Format = Literal["npz", "parquet", "csv", "jsonl"]
+Format = Literal["npz", "parquet", "csv", "jsonl", "images"]
+"""`images` is a ZIP of a folder with a folder for each class, or for each split and class."""
 TeacherOutputs = Literal["logits", "probabilities"]
 
 
@@ -69,7 +71,20 @@ class UriSource(Spec):
     """Read from its first bytes when null."""
 
 
-Source = Annotated[BuiltinSource | FileSource | UriSource, Field(discriminator="kind")]
+def _no_hub(source: Any) -> Any:
+    if isinstance(source, dict) and source.get("kind") == "hub":
+        raise PydanticCustomError(
+            "hub_not_read",
+            "This service reads from no hub. Upload the data set's Parquet files, or name one by "
+            "uri where the service's owner allows it.",
+        )
+    return source
+
+
+Source = Annotated[
+    Annotated[BuiltinSource | FileSource | UriSource, Field(discriminator="kind")],
+    BeforeValidator(_no_hub),
+]
 
 
 class Splits(Spec):

@@ -8,6 +8,7 @@ from app.spec.base import Spec, named
 from app.spec.dataset import FileId, Name
 from app.spec.methods import KD, MethodSpec
 from app.spec.network import NetworkSpec
+from app.spec.quantization import Quantization
 from app.spec.training import Training
 
 LabelKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
@@ -22,6 +23,16 @@ class Student(Spec):
     network: NetworkSpec
     file: FileId | None = None
     """A safetensors checkpoint of this network to start from."""
+    quantize: Quantization | None = None
+    """Deliver it with integers for weights, whatever the method: rounded once it has trained, the
+    ranges of activations taken from examples. The baseline is rounded alike. Below 8 bits prefer
+    the method `apprentice`, which trains through the rounding."""
+
+    @model_validator(mode="after")
+    def _something_to_quantise(self) -> Self:
+        if self.quantize is not None and (flaw := self.quantize.flaw(self.network)):
+            raise ValueError(flaw)
+        return self
 
 
 class Transfer(Spec):
@@ -90,13 +101,21 @@ class JobSpec(Spec):
 
     @model_validator(mode="after")
     def _teachers_fit_the_method(self) -> Self:
-        most = self.method.teachers[1]
+        most = self.method.teacher_bounds[1]
         if most is not None and len(self.teachers) > most:
             raise ValueError(
                 f"{self.method.name} takes {most or 'no'} teachers, {len(self.teachers)} given"
             )
         if len(set(self.teachers)) != len(self.teachers):
             raise ValueError("teachers names one twice")
+        return self
+
+    @model_validator(mode="after")
+    def _quantised_once(self) -> Self:
+        if self.student.quantize is not None and self.method.quantization is not None:
+            raise ValueError(
+                f"{self.method.name} quantises its student itself: leave student.quantize out"
+            )
         return self
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ CONVERT = (
     "Convert it on your own machine, where you trust it: "
     "safetensors.torch.save_file(state_dict, 'teacher.safetensors')."
 )
-ACCEPTED_DATA = "Send npz, Parquet, CSV or JSONL."
+ACCEPTED_DATA = "Send npz, Parquet, CSV, JSONL, or a ZIP of folders of images."
 
 PICKLE_SUFFIXES = {".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".joblib"}
 
@@ -78,7 +78,7 @@ def sniff_dataset(first_bytes: bytes) -> Format:
     if first_bytes.startswith(b"PAR1"):
         return "parquet"
     if first_bytes.startswith(b"PK"):
-        return "npz"
+        return _kind_of_zip(_first_member(first_bytes))
     # Never protocols 0 and 1 here: they are text, and a CSV may begin with the same letters.
     if re.match(rb"\x80[\x02-\x05]", first_bytes):
         raise Refused.unsupported(
@@ -102,11 +102,25 @@ def _begins_like_safetensors(first_bytes: bytes) -> bool:
 
 def _refused_zip(first_bytes: bytes, suffix: str) -> Refused:
     """torch.save, TorchScript and torch.export write ZIPs; the first member tells them apart."""
-    name_length = int.from_bytes(first_bytes[26:28], "little")
-    member = first_bytes[30 : 30 + name_length]
+    member = _first_member(first_bytes)
     if suffix == ".pt2" or member.endswith(b".npy") or b"/weights/" in member:
         return _unsupported("This is a ZIP archive, not safetensors.")
     return _pickle("This is a ZIP archive as torch.save writes it: pickled Python inside.")
+
+
+def _first_member(first_bytes: bytes) -> bytes:
+    """The name of a ZIP's first member; empty where there is none."""
+    if not first_bytes.startswith(b"PK\x03\x04"):
+        return b""
+    return first_bytes[30 : 30 + int.from_bytes(first_bytes[26:28], "little")]
+
+
+def _kind_of_zip(member: bytes) -> Format:
+    if member.endswith((b".pkl", b".pickle")):
+        raise Refused.unsupported(
+            "pickle_not_accepted", "This is a ZIP archive with a pickle inside.", ACCEPTED_DATA
+        )
+    return "npz" if not member or member.endswith(b".npy") else "images"
 
 
 def _archive(first_bytes: bytes) -> str | None:

@@ -7,7 +7,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from app.settings import Settings
-from app.storage.blobs import BlobWriter, Storage, StorageAway, Stored, free_bytes, hash_file
+from app.storage.blobs import (
+    BlobWriter,
+    OtherBytes,
+    Storage,
+    StorageAway,
+    Stored,
+    free_bytes,
+    hash_file,
+)
 from app.storage.directory import DirectoryStorage
 from app.storage.objects import ObjectStorage
 
@@ -15,6 +23,7 @@ __all__ = [
     "BlobWriter",
     "DirectoryStorage",
     "ObjectStorage",
+    "OtherBytes",
     "Storage",
     "StorageAway",
     "Stored",

@@ -6,12 +6,15 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from app.storage.parts import ClientParts
 
 INCOMING = "incoming-"
 YOUNG_S = 60.0
@@ -20,6 +23,14 @@ YOUNG_S = 60.0
 
 class StorageAway(OSError):
     """The object store does not answer, or not as it should: later it may."""
+
+
+class OtherBytes(Exception):
+    """What came is not what its hash promised."""
+
+    def __init__(self, sha256: str) -> None:
+        super().__init__(f"the bytes hash to {sha256}")
+        self.sha256 = sha256
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,11 @@ class Storage(Protocol):
     Raises FileNotFoundError where a blob is not there, and StorageAway where nobody can tell.
     """
 
+    @property
+    def client_parts(self) -> "ClientParts | None":
+        """Parts of uploads that clients put here themselves; None where they cannot."""
+        ...
+
     def writer(self) -> BlobWriter: ...
 
     def put_file(self, path: Path) -> tuple[str, int]:
@@ -101,6 +117,10 @@ class Storage(Protocol):
 
         Returns its SHA-256 and size.
         """
+        ...
+
+    def assemble(self, sha256: str, chunks: Iterable[bytes]) -> None:
+        """Stores what the chunks are together. Raises OtherBytes, and keeps nothing then."""
         ...
 
     def read(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -133,6 +153,10 @@ class Storage(Protocol):
 
     def room(self) -> int:
         """Free bytes where an upload is written first."""
+        ...
+
+    def room_in_parts(self, size: int, part_size: int) -> int:
+        """What an upload in parts takes of `room` at most, until it is one blob."""
         ...
 
     def check(self) -> None:

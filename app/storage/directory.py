@@ -4,18 +4,27 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from app.settings import MIB
-from app.storage.blobs import BlobWriter, Stored, free_bytes, hash_file, remove_abandoned
+from app.storage.blobs import (
+    BlobWriter,
+    OtherBytes,
+    Stored,
+    free_bytes,
+    hash_file,
+    remove_abandoned,
+)
 
 CHUNK = MIB
 
 
 class DirectoryStorage:
     """One file a blob, under `<root>/<two digits>/<sha256>`."""
+
+    client_parts = None
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
@@ -42,6 +51,14 @@ class DirectoryStorage:
             finally:
                 temporary.unlink(missing_ok=True)  # half a copy, on a disk that is full now
         return sha256, size
+
+    def assemble(self, sha256: str, chunks: Iterable[bytes]) -> None:
+        with self.writer() as writer:
+            for chunk in chunks:
+                writer.write(chunk)
+            if writer.sha256 != sha256:
+                raise OtherBytes(writer.sha256)
+            writer.commit()
 
     def read(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         with self.path(sha256).open("rb", buffering=0) as file:
@@ -79,6 +96,9 @@ class DirectoryStorage:
 
     def room(self) -> int:
         return free_bytes(self.root)
+
+    def room_in_parts(self, size: int, part_size: int) -> int:  # noqa: ARG002
+        return 2 * size  # the parts, and the whole that is made of them
 
     def check(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)

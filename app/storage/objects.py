@@ -1,19 +1,20 @@
 """Blobs in an object store."""
 
+import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import from_url
 
 from app.settings import MIB
+from app.storage.away import translated
 from app.storage.blobs import (
     BlobWriter,
+    OtherBytes,
     StorageAway,
     Stored,
     free_bytes,
@@ -21,6 +22,7 @@ from app.storage.blobs import (
     remove_abandoned,
 )
 from app.storage.directory import DirectoryStorage
+from app.storage.parts import ClientParts
 
 CHUNK = 8 * MIB
 LOCAL = ("memory:", "file:")
@@ -40,6 +42,9 @@ class ObjectStorage:
         self._store = from_url(url, **_options(url))
         self._spool = spool
         self._presign_s = 0.0 if url.startswith(LOCAL) else presign_s
+        self.client_parts = (
+            None if url.startswith(LOCAL) else ClientParts(self._store, self._presign_s)
+        )
 
     def writer(self) -> BlobWriter:
         return BlobWriter(self._spool, self._keep)
@@ -49,17 +54,31 @@ class ObjectStorage:
         self._keep(path, sha256)
         return sha256, size
 
+    def assemble(self, sha256: str, chunks: Iterable[bytes]) -> None:
+        whole = _checked(sha256, chunks)
+        if self.exists(sha256):
+            for _ in whole:  # that it is there does not mean that this is it
+                pass
+            return
+        # What `_checked` raises at the end keeps the object from ever being there.
+        with (
+            translated(sha256),
+            obstore.open_writer(self._store, _key(sha256), buffer_size=CHUNK) as writer,
+        ):
+            for chunk in whole:
+                writer.write(chunk)
+
     def read(self, sha256: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         end = self.size(sha256) if end is None else end
         while start < end:
             stop = min(start + CHUNK, end)
-            with _translated(sha256):
+            with translated(sha256):
                 chunk = bytes(obstore.get_range(self._store, _key(sha256), start=start, end=stop))
             yield chunk
             start = stop
 
     def size(self, sha256: str) -> int:
-        with _translated(sha256):
+        with translated(sha256):
             return obstore.head(self._store, _key(sha256))["size"]
 
     def exists(self, sha256: str) -> bool:
@@ -87,13 +106,13 @@ class ObjectStorage:
     def address(self, sha256: str) -> str | None:
         if self._presign_s <= 0:
             return None
-        with _translated(sha256):
+        with translated(sha256):
             # Every store that is not local can sign; their types have no name in common.
             store: Any = self._store
             return obstore.sign(store, "GET", _key(sha256), timedelta(seconds=self._presign_s))
 
     def stored(self) -> Iterator[Stored]:
-        with _translated(PREFIX):
+        with translated(PREFIX):
             for some in obstore.list(self._store, PREFIX):
                 for one in some:
                     name = one["path"].rpartition("/")[2]
@@ -101,7 +120,7 @@ class ObjectStorage:
 
     def delete(self, sha256: str) -> None:
         try:
-            with _translated(sha256):
+            with translated(sha256):
                 obstore.delete(self._store, _key(sha256))
         except FileNotFoundError:
             return
@@ -112,14 +131,27 @@ class ObjectStorage:
     def room(self) -> int:
         return free_bytes(self._spool.absolute())
 
+    def room_in_parts(self, size: int, part_size: int) -> int:
+        return min(size, part_size)
+
     def check(self) -> None:
-        with _translated(PREFIX):
+        with translated(PREFIX):
             next(iter(obstore.list(self._store, chunk_size=1)), None)
 
     def _keep(self, path: Path, sha256: str) -> None:
         if not self.exists(sha256):
-            with _translated(sha256):
+            with translated(sha256):
                 obstore.put(self._store, _key(sha256), path)
+
+
+def _checked(sha256: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same chunks. Raises OtherBytes after the last one."""
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+    if digest.hexdigest() != sha256:
+        raise OtherBytes(digest.hexdigest())
 
 
 def _options(url: str) -> dict[str, Any]:
@@ -143,15 +175,3 @@ def _options(url: str) -> dict[str, Any]:
 
 def _key(sha256: str) -> str:
     return f"{PREFIX}/{sha256[:2]}/{sha256}"
-
-
-@contextmanager
-def _translated(what: str) -> Iterator[None]:
-    """Raises FileNotFoundError and StorageAway in the place of obstore's own errors."""
-    try:
-        yield
-    except (NotFoundError, FileNotFoundError) as error:
-        raise FileNotFoundError(what) from error
-    except BaseError as error:
-        # The rest of the message is a dump of the client's state.
-        raise StorageAway(f"the object store: {str(error).splitlines()[0]}") from error

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.dependencies import DatabaseDep, DoorbellDep, SettingsDep, StorageDep
 from app.errors import NotFound, in_use
+from app.evaluations import repository as evaluations
 from app.http.answers import Answer, accepted
 from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
@@ -78,11 +79,11 @@ def get_teacher(teacher_id: TeacherId, database: DatabaseDep) -> TeacherOut:
     responses=problems(404, 409),
 )
 def delete_teacher(teacher_id: TeacherId, database: DatabaseDep) -> None:
-    """A job that has not ended keeps its teachers: 409."""
+    """A job or an evaluation that has not ended keeps its teachers: 409."""
     with database.transaction() as session:
         if repository.lock(session, teacher_id) is None:
             raise _not_found(teacher_id)
-        if users := jobs.users(session, teacher_id):
+        if users := [*jobs.users(session, teacher_id), *evaluations.users(session, teacher_id)]:
             raise in_use("teacher", teacher_id, users)
         repository.remove(session, teacher_id)
 

@@ -62,6 +62,7 @@ TEACHER: dict[str, Any] = {
     "parameters": 2395210,
     "flops": 4785600,
     "taps": ["activations.0", "activations.1"],
+    "quantization": None,
     "created_at": "2026-03-01T12:00:00Z",
     "links": {"self": "/teachers/tch_06a1x7k2m3n4p5q6r7s8t9v0w"},
 }
@@ -88,6 +89,8 @@ class TeacherOut(Resource, json_schema_extra=example(TEACHER)):
     """Of one example's forward pass."""
     taps: list[str] | None
     """The inner layers that feature methods may name."""
+    quantization: dict[str, Any] | None
+    """How its weights are integers, as its file says; null where they are floats."""
     created_at: datetime
     links: dict[str, str]
 
@@ -108,6 +111,7 @@ class TeacherOut(Resource, json_schema_extra=example(TEACHER)):
             parameters=facts.get("parameters"),
             flops=facts.get("flops"),
             taps=facts.get("taps"),
+            quantization=facts.get("quantization"),
             created_at=row.created_at,
             links={"self": f"/teachers/{row.id}"},
         )

@@ -1,5 +1,6 @@
 """The rules of registering a teacher that need no torch."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import from_json
@@ -62,7 +63,20 @@ def _from_file(
     )
 
 
-def _from_job(session: Session, wanted: TeacherIn, job_id: str, storage: Storage) -> Teacher:
+@dataclass(frozen=True)
+class Student:
+    """What a job has made: a network, its weights, how its data were scaled, and what its classes
+    are called."""
+
+    network: dict[str, Any]
+    sha256: str
+    preprocess: dict[str, Any] | None
+    class_names: list[Any] | None
+
+
+def student_of(session: Session, job_id: str, storage: Storage) -> Student:
+    """Raises Unprocessable `unknown_job`, Conflict unless the job has succeeded. Nobody deletes
+    the job until this transaction ends."""
     job = jobs.keep(session, job_id)
     if job is None:
         raise unprocessable("/job", "unknown_job", f"There is no job {job_id}.")
@@ -75,16 +89,25 @@ def _from_job(session: Session, wanted: TeacherIn, job_id: str, storage: Storage
     student = artifacts.student(session, job_id, "safetensors")
     if student is None:
         raise Unprocessable("job_without_student", f"The job {job_id} has no student.")
-    network = job.spec["student"]["network"]
-    _check_class_names(wanted, network["classes"])
     made = _network_document(session, job_id, storage)
+    return Student(
+        job.spec["student"]["network"],
+        student.sha256,
+        made.get("preprocess"),
+        made.get("class_names"),
+    )
+
+
+def _from_job(session: Session, wanted: TeacherIn, job_id: str, storage: Storage) -> Teacher:
+    student = student_of(session, job_id, storage)
+    _check_class_names(wanted, student.network["classes"])
     return Teacher(
         id=new_id("tch"),
         name=wanted.name,
         job_id=job_id,
-        network=network,
-        preprocess=_dumped(wanted) or made.get("preprocess"),
-        class_names=_listed(wanted) or made.get("class_names"),
+        network=student.network,
+        preprocess=_dumped(wanted) or student.preprocess,
+        class_names=_listed(wanted) or student.class_names,
         sha256=student.sha256,
     )
 

@@ -6,9 +6,9 @@ import sys
 from datetime import UTC, datetime
 
 import benchmarks.service
-from benchmarks.service import curves, pollers, requests, starts, transfers
+from benchmarks.service import curves, pollers, requests, starts, streams, transfers
 
-SECTIONS = ("transfers", "starts", "curves", "requests", "pollers")
+SECTIONS = ("transfers", "starts", "curves", "requests", "pollers", "streams")
 
 
 def main() -> None:
@@ -23,6 +23,7 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--api-processes", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10, help="of one measurement of rates")
+    parser.add_argument("--follow-s", type=float, default=60, help="how long streams are followed")
     options = parser.parse_args()
     measures = {
         "transfers": lambda: transfers.measure(options.gib, options.rounds),
@@ -32,6 +33,7 @@ def main() -> None:
             options.postgres, options.rounds, options.api_processes, options.seconds
         ),
         "pollers": lambda: pollers.measure(options.postgres, options.rounds),
+        "streams": lambda: streams.measure(options.postgres, options.follow_s),
     }
     for name in options.sections or SECTIONS:
         rows = measures[name]()

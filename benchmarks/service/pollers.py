@@ -36,7 +36,7 @@ def measure(server: str | None, rounds: int) -> list[str]:
         service(DATABASE_URL=database_url, THREADS="1") as host,
         host.client() as client,
     ):
-        job = post(client, "/jobs", supervised(digits(client), 800, 100_000))["id"]
+        job = post(client, "/jobs", supervised(digits(client), 800, 10_000))["id"]
         wait(lambda: client.get(f"/jobs/{job}").json()["progress"]["step"] or None)
         command = ["taskset", "-a", "-p", "-c", str(TRAINER_CORE), str(_busiest(host).pid)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

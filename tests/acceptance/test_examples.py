@@ -34,9 +34,9 @@ def test_the_contract_script_distils_mnist(service) -> None:
 
 @pytest.mark.slow
 def test_the_readme_walk_works_as_written(service, tmp_path) -> None:
-    walk = re.search(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert walk
-    script = walk[1].replace("http://127.0.0.1:8000", str(service.http.base_url).rstrip("/"))
+    walk = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    address = str(service.http.base_url).rstrip("/")
+    script = "\n".join(walk).replace("http://127.0.0.1:8000", address)
     done = subprocess.run(
         ["bash", "-euc", script],
         cwd=tmp_path,
@@ -47,4 +47,5 @@ def test_the_readme_walk_works_as_written(service, tmp_path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert '"verdict"' in done.stdout
+    assert '"best":{"job":"job_' in done.stdout
     assert (tmp_path / "student.safetensors").stat().st_size > 1000

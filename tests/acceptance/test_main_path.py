@@ -61,6 +61,19 @@ def test_a_student_is_distilled_downloaded_and_reloaded(service, digits, teacher
     report = service.get(f"/jobs/{job}/report")
     assert report["verdict"] in ("helped", "hurt", "not distinguishable")
     assert report["teacher"]["parameters"] > report["student"]["parameters"]
+    asked = service.post("/evaluations", {"job": job, "dataset": digits})
+    evaluation = service.until(f"/evaluations/{asked['id']}", lambda it: it["is_terminal"])
+    result, reported = evaluation["result"], report["student"]
+    for key in ("accuracy", "interval", "errors", "per_class"):
+        assert result[key] == reported[key], key
+    for key in ("nll", "ece"):
+        assert result[key] == pytest.approx(reported[key], rel=1e-4), key
+
+    log = service.http.get(f"/jobs/{job}/logs").text
+    assert "event=resolved device=" in log
+    assert log.count("event=validation epoch=") >= 20
+    assert "how=done" in log.splitlines()[-1]
+
     artifacts = {one["name"]: one for one in service.get(f"/jobs/{job}/artifacts")["data"]}
     assert {"student.safetensors", "network.json", "report.json", "card.md"} <= set(artifacts)
 

@@ -12,15 +12,25 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
-import uvicorn
 
-from app.asgi import server_config
+from app.asgi import Server, server_config
 from app.db import Database
 from app.ids import new_id
 from app.main import create_app
 from app.settings import Settings
 from app.storage import DirectoryStorage
-from app.tables import DEFAULT_PROJECT, Artifact, Blob, Dataset, Job, Owned, Teacher, Worker
+from app.tables import (
+    DEFAULT_PROJECT,
+    Artifact,
+    Blob,
+    Dataset,
+    Evaluation,
+    Job,
+    Owned,
+    Sweep,
+    Teacher,
+    Worker,
+)
 
 MLP = {"family": "mlp", "inputs": 784, "hidden": [32], "classes": 10}
 SMALL_MLP = {"family": "mlp", "inputs": 784, "hidden": [8], "classes": 10}
@@ -31,7 +41,7 @@ JSON = {"Content-Type": "application/json"}
 def serve(settings: Settings) -> Iterator[str]:
     """The API behind a real server, on a port of its own. Its address."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(
+    server = Server(
         server_config(settings, lambda: create_app(settings), log_config=None, log_level=None)
     )
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
@@ -70,6 +80,13 @@ class Rows:
     def job(self, **values: Any) -> str:
         row = {"name": "job", "spec": {}, "labels": {}, "progress": {}, **values}
         return self._add(Job(id=new_id("job"), **row))
+
+    def evaluation(self, **values: Any) -> str:
+        row = {"dataset_id": "dst_0", "split": "test", "network": MLP, "sha256": "0", "key": "0"}
+        return self._add(Evaluation(id=new_id("evl"), **{**row, **values}))
+
+    def sweep(self, **values: Any) -> str:
+        return self._add(Sweep(id=new_id("swp"), **values))
 
     def worker(self, **values: Any) -> str:
         row = {

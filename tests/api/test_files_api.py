@@ -245,6 +245,17 @@ def test_an_upload_that_cannot_fit_is_refused_before_it_is_sent(settings: Settin
     assert len(blobs(settings)) == 1
 
 
+def test_a_list_of_files(api: httpx.Client) -> None:
+    first, second, third = upload(api, b"a", "1"), upload(api, b"b", "2"), upload(api, b"a", "3")
+    page = api.get("/files?limit=2").json()
+    assert [file["id"] for file in page["data"]] == [third, second]
+    rest = api.get(f"/files?limit=2&cursor={page['next_cursor']}").json()
+    assert [file["id"] for file in rest["data"]] == [first]
+    same = api.get(f"/files?sha256={hashlib.sha256(b'a').hexdigest()}").json()["data"]
+    assert [file["filename"] for file in same] == ["3", "1"]
+    assert_problem(api.get("/files?sha256=x"), 422, "validation_failed", "/query/sha256")
+
+
 def test_unknown_files(api: httpx.Client) -> None:
     for path in ("/files/file_0", "/files/file_0/content"):
         assert_problem(api.get(path), 404, "file_not_found")

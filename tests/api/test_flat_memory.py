@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -25,6 +26,7 @@ def server(tmp_path: Path, broker_url: str) -> Iterator[tuple[psutil.Process, ht
         "STILLHOUSE_HOME": str(tmp_path),
         "STILLHOUSE_BROKER_URL": broker_url,
         "STILLHOUSE_DATABASE_URL": "",
+        "STILLHOUSE_UPLOAD_PART_BYTES": str(SIZE // 2),
     }
     command = [sys.executable, "-m", "uvicorn", "app.main:create_app", "--factory", "--uds"]
     socket = str(tmp_path / "api.sock")
@@ -55,6 +57,27 @@ def test_a_large_file_passes_through_in_flat_memory(
                 most = max(most, process.memory_info().rss)
     assert received == SIZE
     assert most - before < ALLOWED
+
+
+def test_parts_pass_through_in_flat_memory(
+    server: tuple[psutil.Process, httpx.Client],
+) -> None:
+    process, api = server
+    block = os.urandom(MIB)
+    sha256 = hashlib.sha256()
+    for _ in range(SIZE // MIB):
+        sha256.update(block)
+    body = {"filename": "w", "size": SIZE, "sha256": sha256.hexdigest()}
+    upload = api.post("/uploads", json=body).json()
+    assert len(upload["parts"]) == 2
+    most = before = process.memory_info().rss
+    for part in upload["parts"]:
+        answer = api.put(part["url"], content=(block for _ in range(part["size"] // MIB)))
+        assert answer.status_code == 200, answer.text
+        most = max(most, process.memory_info().rss)
+    file = api.post(f"/uploads/{upload['id']}/complete").json()
+    assert file["size"] == SIZE
+    assert max(most, process.memory_info().rss) - before < ALLOWED
 
 
 def wait_for(api: httpx.Client) -> None:

@@ -5,6 +5,7 @@ A new endpoint is walked without a word here. A new kind of id in a path is a Ke
 """
 
 import copy
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ MARK = "zzsecretzz"
 """In everything that the other project has."""
 PATHS = create_app(Settings()).openapi()["paths"]
 OPERATIONS = [(method.upper(), path) for path, methods in PATHS.items() for method in methods]
-ID = re.compile(r"(file|tch|dst|job|prj|key)_[0-9a-z]{1,40}")
+ID = re.compile(r"(file|upl|tch|dst|evl|job|prj|key|whk|whd|swp)_[0-9a-z]{1,40}")
 BARRED = {("PATCH", "/projects/{project_id}")}
 """Refused whatever the id is."""
 
@@ -74,8 +75,14 @@ def theirs(address: str, database: Database, storage: DirectoryStorage) -> Itera
     key_id, key = add_key(database, project=project)
     rows = Rows(database, storage, project)
     with client(address, key) as admin:
+        sweep = rows.sweep(name=MARK, spec={"job": SPEC, "grid": {"name": [MARK]}})
         job = rows.job(
-            name=MARK, state="succeeded", spec={**SPEC, "name": MARK}, labels={"team": MARK}
+            name=MARK,
+            state="succeeded",
+            spec={**SPEC, "name": MARK},
+            labels={"team": MARK},
+            sweep_id=sweep,
+            sweep_place=0,
         )
         rows.artifact(job, "student.safetensors", MARK.encode())
         rows.artifact(
@@ -90,13 +97,32 @@ def theirs(address: str, database: Database, storage: DirectoryStorage) -> Itera
             {
                 "job_id": job,
                 "file_id": upload(admin, checkpoint(MARK.encode()), MARK),
+                "upload_id": _begin(admin),
+                "number": "1",
                 "teacher_id": rows.teacher(name=MARK),
                 "dataset_id": rows.dataset(class_names=[MARK] * 10),
+                "evaluation_id": rows.evaluation(teacher_id="tch_0", class_names=[MARK]),
                 "project_id": project,
                 "key_id": key_id,
+                "sweep_id": sweep,
+                **_webhook(admin),
                 "name": "student.safetensors",
             },
         )
+
+
+def _begin(admin: httpx.Client) -> str:
+    """An upload whose one part is there."""
+    body = {"filename": MARK, "size": 9, "sha256": hashlib.sha256(b"123456789").hexdigest()}
+    begun = admin.post("/uploads", json=body).json()
+    assert admin.put(begun["parts"][0]["url"], content=b"123456789").status_code == 200
+    return begun["id"]
+
+
+def _webhook(admin: httpx.Client) -> dict[str, str]:
+    webhook = admin.post("/webhooks", json={"url": f"https://{MARK}.example.org/", "name": MARK})
+    sent = admin.post(f"/webhooks/{webhook.json()['id']}/test")
+    return {"webhook_id": webhook.json()["id"], "delivery_id": sent.json()["id"]}
 
 
 SPEC = {
@@ -108,10 +134,16 @@ SPEC = {
 NOBODYS = {
     "job_id": "job_00000000000000000000000zz",
     "file_id": "file_00000000000000000000000zz",
+    "upload_id": "upl_00000000000000000000000zz",
+    "number": "1",
     "teacher_id": "tch_00000000000000000000000zz",
+    "evaluation_id": "evl_00000000000000000000000zz",
     "dataset_id": "dst_00000000000000000000000zz",
     "project_id": "prj_00000000000000000000000zz",
     "key_id": "key_00000000000000000000000zz",
+    "sweep_id": "swp_00000000000000000000000zz",
+    "webhook_id": "whk_00000000000000000000000zz",
+    "delivery_id": "whd_00000000000000000000000zz",
     "name": "student.safetensors",
 }
 
@@ -177,12 +209,23 @@ def test_the_ids_of_this_test_are_real(theirs: Theirs) -> None:
 def test_lists_hold_nothing_of_another_project(
     theirs: Theirs, ours: httpx.Client, database: Database
 ) -> None:
-    for path in ("/jobs", "/teachers", "/datasets"):
+    paths = (
+        "jobs",
+        "teachers",
+        "datasets",
+        "files",
+        "uploads",
+        "evaluations",
+        "webhooks",
+        "sweeps",
+    )
+    for path in map("/{}".format, paths):
         assert len(theirs.admin.get(path).json()["data"]) == 1
         assert ours.get(path).json() == {"data": [], "next_cursor": None}
     ids = theirs.ids
     for query in (
         f"/jobs?label=team:{MARK}",
+        f"/jobs?sweep={ids['sweep_id']}",
         "/jobs?state=succeeded",
         f"/audit?project={theirs.project}",
         f"/audit?subject={ids['file_id']}",
@@ -211,7 +254,14 @@ def test_row_20_naming_what_another_project_has(
         ("/teachers", {"name": "t", "job": ids["job_id"]}, "unknown_job"),
         ("/teachers", {"name": "t", "file": ids["file_id"], "network": SMALL_MLP}, "unknown_file"),
         ("/datasets", {"name": "d", "source": file}, "unknown_file"),
+        (
+            "/evaluations",
+            {"teacher": ids["teacher_id"], "dataset": job["dataset"]},
+            "unknown_teacher",
+        ),
+        ("/evaluations", {"job": ids["job_id"], "dataset": job["dataset"]}, "unknown_job"),
         ("/keys", {"name": "k", "project": theirs.project}, "unknown_project"),
+        ("/sweeps", {"job": job, "grid": {"teachers": [[ids["teacher_id"]]]}}, "unknown_teacher"),
     ):
         assert_problem(ours.post(path, json=body), 422, code)
     assert ours.post("/jobs", json=job).status_code == 202

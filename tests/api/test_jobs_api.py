@@ -29,6 +29,8 @@ def test_a_job_is_queued(api: httpx.Client, rows: Rows, database: Database) -> N
         "self",
         "metrics",
         "events",
+        "logs",
+        "stream",
         "student",
         "artifacts",
         "report",
@@ -316,6 +318,28 @@ def test_pages_and_filters(api: httpx.Client, rows: Rows) -> None:
     assert ids("state=cancelled&state=queued") == newest_first
 
 
+def test_jobs_are_found_by_a_part_of_their_names(api: httpx.Client, rows: Rows) -> None:
+    names = ["MNIST 800-800", "mnist small", "50 % of letters", "50_of_letters"]
+    ids = {name: rows.job(name=name) for name in names}
+
+    def found(name: str) -> list[str]:
+        data = api.get("/jobs", params={"name": name}).json()["data"]
+        return [job["name"] for job in data]
+
+    assert found("mnist") == ["mnist small", "MNIST 800-800"]
+    assert found("800-8") == ["MNIST 800-800"]
+    assert found("50 %") == ["50 % of letters"]
+    assert found("0_o") == ["50_of_letters"], "no wildcard"
+    assert found("") == names[::-1]
+    assert found("nothing") == []
+    cursor = api.get("/jobs?limit=1&name=mnist").json()["next_cursor"]
+    last = api.get("/jobs", params={"limit": 1, "name": "mnist", "cursor": cursor}).json()
+    assert [job["id"] for job in last["data"]] == [ids["MNIST 800-800"]]
+    assert last["next_cursor"] is None
+    other = api.get("/jobs", params={"limit": 1, "name": "small", "cursor": cursor})
+    assert_problem(other, 400, "invalid_cursor")
+
+
 def test_a_cursor_belongs_to_its_filters(api: httpx.Client, rows: Rows) -> None:
     for _ in range(3):
         api.post("/jobs", json=job_body(rows, labels={"team": "a"}))
@@ -335,7 +359,16 @@ def test_a_cursor_belongs_to_its_filters(api: httpx.Client, rows: Rows) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=201", "limit=x", "state=lost", "label=team", "created_after=today"]
+    "query",
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "state=lost",
+        "label=team",
+        "created_after=today",
+        "name=%00",
+    ],
 )
 def test_queries_that_are_none(api: httpx.Client, query: str) -> None:
     answer = api.get(f"/jobs?{query}")

@@ -71,6 +71,7 @@ def test_workers_and_what_they_counted(api: httpx.Client, rows: Rows, database: 
         for age in ages:
             rows.set(Worker, rows.worker(queue=queue), seen_at=now_plus(-age))
     rows.dataset(state="checking")
+    rows.evaluation()
     with database.transaction() as session:
         for _ in range(3):
             tallies.count(session, "sweeps")
@@ -81,6 +82,7 @@ def test_workers_and_what_they_counted(api: httpx.Client, rows: Rows, database: 
     assert of(found, "heartbeat_lag_seconds", queue="train") == pytest.approx(200, abs=3)
     assert of(found, "checking", kind="datasets") == 1
     assert of(found, "checking", kind="teachers") == 0
+    assert of(found, "checking", kind="evaluations") == 1
     assert of(found, "sweeps_total") == 3
     assert of(found, "recovered_total") == 5
     assert of(found, "poisoned_total") == 0

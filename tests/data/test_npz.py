@@ -272,9 +272,9 @@ def test_duplicate_encrypted_and_oddly_packed_members_are_422(
     for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         content[content.index(signature) + flags] |= 1
     path.write_bytes(content)
-    assert refusal(read, path, spec(label=None)).code == "encrypted_npz"
+    assert refusal(read, path, spec(label=None)).code == "encrypted_archive"
     archive(path, {"x.npy": good(X)}, zipfile.ZIP_LZMA)
-    assert refusal(read, path, spec(label=None)).code == "invalid_npz"
+    assert refusal(read, path, spec(label=None)).code == "unusual_compression"
 
 
 def test_many_members_are_413(tmp_path: Path, spec: Spec, refusal: Refusal) -> None:

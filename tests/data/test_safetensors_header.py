@@ -69,7 +69,7 @@ INVALID = {
     "empty name": raw({"": entry()}),
     "long name": raw({"a" * 1000: entry()}),
     "unknown dtype": raw({"a": entry("F9")}),
-    "dtype no weight has": raw({"a": entry("I8", (8,))}),
+    "dtype no weight has": raw({"a": entry("I16", (4,))}),
     "dtype is a list": raw({"a": entry(["F32"])}),  # type: ignore[arg-type]
     "unknown field": raw({"a": {**entry(), "code": "import os"}}),
     "missing field": raw({"a": {"dtype": "F32", "shape": [2]}}),

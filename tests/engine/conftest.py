@@ -89,6 +89,7 @@ def job_file(
     teachers: list[Path] | None,
     *,
     student: dict[str, Any] = STUDENT,
+    whole_student: dict[str, Any] | None = None,
     teacher: dict[str, Any] = TEACHER,
     method: dict[str, Any] | None = None,
     epochs: int = 3,
@@ -101,7 +102,7 @@ def job_file(
             "job": {
                 "teachers": ids,
                 "dataset": "dst_d",
-                "student": {"network": student},
+                "student": whole_student or {"network": student},
                 "method": method or {"name": "kd"},
                 "training": {
                     "epochs": epochs,

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from app.spec.dataset import DatasetSpec
@@ -17,6 +18,7 @@ from tests.engine.conftest import TEACHER, Recorder, job_file
 from workers.data.inspect import inspect_dataset
 from workers.data.prepared import Prepared
 from workers.engine.cache import Cache
+from workers.engine.evaluate import validation_metrics
 from workers.engine.job import run_job
 from workers.methods import plan
 
@@ -125,6 +127,17 @@ def test_soft_and_hard_terms_make_the_logged_loss(run) -> None:
     soft, hard = events.curve("train/soft_loss"), events.curve("train/hard_loss")
     for step, loss in events.curve("train/loss").items():
         assert loss == pytest.approx(0.7 * 9 * soft[step] + 0.3 * hard[step], rel=1e-4)
+
+
+def test_the_line_of_the_teacher_is_told_beside_the_student() -> None:
+    logits = torch.eye(3)[[0, 1, 2, 0]]
+    labels, teacher = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 1, 0])
+    told = validation_metrics(logits, labels, teacher)
+    assert told["validation/accuracy"] == 0.5
+    assert told["validation/agreement"] == 0.75
+    assert told["validation/teacher_accuracy"] == 0.75
+    assert "validation/teacher_accuracy" not in validation_metrics(logits, labels, None)
+    assert "validation/teacher_accuracy" not in validation_metrics(logits, None, teacher)
 
 
 def test_an_unlabelled_transfer_set(teacher_file, tmp_path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from app.spec.jobfile import Checkpoint, Deliverable
-from tests.engine.conftest import Recorder
+from tests.engine.conftest import IMAGE_STUDENT, Recorder
 from workers.engine.reporter import Stopped
 
 
@@ -93,6 +93,26 @@ VARIANTS = {
     "dataset_distillation": {
         "method": {"name": "dataset_distillation", "steps": 2, "passes": 2},
         "teachers": [],
+    },
+    "apprentice": {
+        "method": {"name": "apprentice", "quantize": {"weights": 4}},
+        "student": {"family": "mlp", "inputs": 64, "hidden": [24, 16], "dropout": 0.1},
+    },
+    "apprentice, jointly, convolutions": {
+        "method": {"name": "apprentice", "scheme": "a", "quantize": {"activations": 7}},
+        "teachers": [],
+        "student": IMAGE_STUDENT,
+    },
+    "apprentice from scratch, ternary, shifted, bf16": {
+        "method": {"name": "apprentice", "scheme": "b", "quantize": {"weights": 2}},
+        "student": {"family": "mlp", "inputs": 64, "hidden": [24, 16]},
+        "training": {"augment": [{"name": "shift", "pixels": 1}], "precision": "bf16"},
+    },
+    "kd, quantised after": {
+        "whole_student": {
+            "network": {"family": "mlp", "inputs": 64, "hidden": [24, 16]},
+            "quantize": {"weights": 8},
+        },
     },
     "net2net": {
         "method": {"name": "net2net"},

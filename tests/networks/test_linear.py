@@ -1,12 +1,20 @@
 """The linear layer with oneDNN's kernels, against PyTorch's in float64."""
 
+import pytest
 import torch
 from torch import nn
 from torch.nn.functional import gelu
 
+from workers.networks import linear
 from workers.networks.linear import WORTHWHILE, Linear
 
 WIDTH = 160
+
+
+@pytest.fixture(autouse=True, params=(True, False), ids=("onednn", "mkl"))
+def onednn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this machine would choose."""
+    monkeypatch.setattr(linear, "ONEDNN_IS_FASTER", request.param)
 
 
 def pair() -> tuple[nn.Module, nn.Module]:

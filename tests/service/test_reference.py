@@ -1,4 +1,4 @@
-from app.reference import README, settings_table, with_table
+from app.reference import OPENAPI, README, interface, settings_table, with_table
 from app.settings import Settings
 
 
@@ -12,3 +12,7 @@ def test_every_setting_says_what_it_is_for() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, f"{name} has no docstring"
         assert f"`STILLHOUSE_{name.upper()}`" in table
+
+
+def test_the_interface_is_as_it_was_reviewed() -> None:
+    assert interface() == OPENAPI.read_text(), "run make reference, and look at what changed"

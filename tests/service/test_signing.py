@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import BadRequest
-from app.http.signing import Signer, open_signer
+from app.http.signing import Signer
+from app.secret import service_secret
 from app.settings import Settings
 
 SIGNER = Signer(b"k" * 32)
@@ -29,16 +30,16 @@ def test_made_up_tokens(token: str) -> None:
         SIGNER.read(token, [])
 
 
-def test_a_random_key_is_kept(tmp_path: Path) -> None:
+def test_a_random_secret_is_kept(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path / "home")
     with ThreadPoolExecutor(8) as pool:
-        signers = list(pool.map(lambda _: open_signer(settings), range(16)))
-    tokens = {signer.sign(1, 2) for signer in [*signers, open_signer(settings)]}
-    assert len(tokens) == 1
+        found = set(pool.map(lambda _: service_secret(settings), range(16)))
+    assert found == {service_secret(settings)}
     assert stat.S_IMODE((tmp_path / "home" / "secret.key").stat().st_mode) == 0o600
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["secret.key"]
 
 
 def test_a_secret_is_shared(tmp_path: Path) -> None:
-    tokens = {open_signer(Settings(home=tmp_path / name, secret="s")).sign(1, 2) for name in "ab"}
-    assert len(tokens) == 1
+    homes = [Settings(home=tmp_path / name, secret="s") for name in "ab"]
+    assert len({service_secret(settings) for settings in homes}) == 1
+    assert service_secret(Settings(home=tmp_path / "a", secret="t")) != service_secret(homes[0])

@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.outside.addresses import forbidden
+from app.outside.uri import parse
 from app.settings import Settings
-from app.sources.addresses import forbidden
 from app.sources.policy import Entry, Policy
-from app.sources.uri import parse
 from app.spec.problems import Refused
 
 PLACES = (

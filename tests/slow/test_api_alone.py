@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -48,9 +49,20 @@ def test_the_api_installs_and_starts_without_torch(tmp_path):
         assert healthy(f"http://127.0.0.1:{port}", api)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/methods") as response:
             assert json.load(response)["data"]
+        assert dashboard(f"http://127.0.0.1:{port}/")
     finally:
         api.terminate()
         assert api.wait(20) in (0, -15)
+
+
+def dashboard(url: str) -> bool:
+    """Whether the page has come with the package, and the files that it names."""
+    with urllib.request.urlopen(url) as response:
+        named = re.findall(r'(?:src|href)="(static/[^"]+)"', response.read().decode())
+    for name in named:
+        with urllib.request.urlopen(url + name) as response:
+            assert response.read()
+    return len(named) >= 6
 
 
 def copy_of_the_source(target: Path) -> Path:

@@ -1,6 +1,7 @@
 """Every method through the real service: POST /jobs, the report, the student's bytes."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ TABLE: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "fsp": ({"hint_epochs": 3}, convnet(8, 16), {"batch_size": 32}),
     "crd": ({"negatives": 512}, convnet(4, 16), {"batch_size": 32}),
     "ensemblenet": ({"heads": 2}, mlp(32, 16), {}),
+    "apprentice": ({"quantize": {"weights": 4}}, convnet(8, 16), {"epochs": 12, "batch_size": 32}),
 }
 
 
@@ -119,3 +121,73 @@ def test_a_method_through_the_service(service, digits, teacher, name) -> None:
     student = service.http.get(f"/jobs/{job}/student")
     assert student.headers["etag"] == f'"{hashlib.sha256(student.content).hexdigest()}"'
     assert load(student.content)
+
+
+@pytest.mark.parametrize(
+    ("method", "quantize"),
+    [
+        ({"name": "apprentice", "quantize": {"weights": 4}}, None),
+        ({"name": "kd"}, {"weights": 8, "activations": 7}),
+    ],
+    ids=["apprentice", "kd, rounded after"],
+)
+def test_a_quantised_student_becomes_a_teacher(service, digits, teacher, method, quantize) -> None:
+    """Its job's, and that of anybody who uploads what was downloaded."""
+    network = mlp(32, 24, 16)
+    body = {
+        "teachers": [teacher["mlp"]],
+        "dataset": digits,
+        "student": {"network": network, "quantize": quantize},
+        "method": method,
+        "training": {"epochs": 12, "optimizer": {"name": "adam", "lr": 0.003}},
+        "baseline": None,
+    }
+    job = service.post("/jobs", body)["id"]
+    assert service.ended(job)["state"] == "succeeded"
+    report = service.get(f"/jobs/{job}/report")
+    sizes = {one["name"]: one["size"] for one in service.get(f"/jobs/{job}/artifacts")["data"]}
+    assert sizes["student.safetensors"] < sizes["full_precision.safetensors"]
+    assert report["student"]["bytes"] < report["full_precision"]["bytes"]
+    assert report["student"]["latency_ms"] > 0
+
+    content = service.http.get(f"/jobs/{job}/student").content
+    described = json.loads(service.http.get(f"/jobs/{job}/artifacts/network.json").content)
+    file = service.upload(content, "quantised.safetensors")
+    for source in (
+        {"job": job},
+        {"file": file, "network": network, "preprocess": described["preprocess"]},
+    ):
+        row = service.post("/teachers", {"name": "quantised", **source})
+        row = service.checked(f"/teachers/{row['id']}")
+        assert row["state"] == "ready", row["error"]
+        assert row["quantization"] == described["quantization"]
+        later = {**body, "teachers": [row["id"]], "student": {"network": mlp(16)}}
+        ended = service.ended(service.post("/jobs", {**later, "method": {"name": "kd"}})["id"])
+        assert ended["state"] == "succeeded", ended["error"]
+        told = service.get(f"/jobs/{ended['id']}/report")["teacher"]
+        assert told["errors"] == report["student"]["errors"]
+        assert told["bytes"] == report["student"]["bytes"]
+
+
+def test_a_quantised_file_that_lies_is_rejected(service, digits) -> None:
+    network = mlp(32, 24, 16)
+    body = {
+        "dataset": digits,
+        "student": {"network": network, "quantize": {}},
+        "method": {"name": "supervised"},
+        "training": {"epochs": 1},
+    }
+    job = service.post("/jobs", body)["id"]
+    assert service.ended(job)["state"] == "succeeded"
+    content = service.http.get(f"/jobs/{job}/student").content
+    for told, lie, code in (
+        (b'weights\\":8', b'weights\\":3', "invalid_quantization"),
+        (b'activations\\":8', b'activations\\":7', None),
+        (b'first_and_last\\":false', b'first_and_last\\":true ', "tensor_mismatch"),
+    ):
+        assert content.count(told) == 1
+        file = service.upload(content.replace(told, lie), "lie.safetensors")
+        row = service.post("/teachers", {"name": "lie", "file": file, "network": network})
+        row = service.checked(f"/teachers/{row['id']}")
+        assert row["state"] == ("rejected" if code else "ready")
+        assert code is None or row["error"]["code"] == code

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 
 from app.ids import new_id
 from app.sources.policy import Entry, Policy
-from app.tables import DEFAULT_PROJECT, Dataset, File, Teacher
+from app.tables import DEFAULT_PROJECT, Dataset, Evaluation, File, Teacher
 from tests.workers.fakes import fake_trainer
 from tests.workers.rows import add_file
 from tests.workers.webs import give, web
@@ -81,6 +81,22 @@ class Table:
         spec = {"name": "d", "source": source}
         with self.database.transaction() as session:
             session.add(Dataset(id=identity, project_id=DEFAULT_PROJECT, name="d", spec=spec))
+        return identity
+
+    def evaluation(self, content: bytes, archive: bytes, **values) -> str:
+        """Of those weights on a dataset that was prepared here."""
+        dataset_id = self.dataset({"kind": "file", "file": self.upload("d.npz", archive)})
+        self.inspector().dataset(dataset_id)
+        with self.storage.writer() as writer:
+            writer.write(content)
+            sha256, size = writer.commit()
+        add_file(self.database, "w.safetensors", sha256, size)
+        row = {"network": NETWORK, "split": "test", "sha256": sha256, "key": "0", **values}
+        identity = new_id("evl")
+        with self.database.transaction() as session:
+            session.add(
+                Evaluation(id=identity, project_id=DEFAULT_PROJECT, dataset_id=dataset_id, **row)
+            )
         return identity
 
     def row(self, table, identity: str):
@@ -247,3 +263,52 @@ def test_a_uri_that_nobody_answers_may_be_tried_again(table, monkeypatch):
     row = table.row(Dataset, dataset_id)
     assert (row.state, row.error["code"]) == ("rejected", "source_unreachable")
     assert row.error["retryable"] is True
+
+
+def test_a_network_is_evaluated(table):
+    """Equal logits: the first class is answered always, with a confidence of one half."""
+    evaluation_id = table.evaluation(weights(), npz())
+    table.inspector().evaluation(evaluation_id)
+    row = table.row(Evaluation, evaluation_id)
+    assert row.state == "succeeded", row.error
+    assert row.finished_at >= row.created_at
+    result = row.result
+    assert (result["accuracy"], result["examples"], result["errors"]) == (0.5, 10, 5)
+    assert result["nll"] == pytest.approx(np.log(2))
+    assert result["ece"] == pytest.approx(0, abs=1e-6)
+    assert result["confusions"] == [{"label": 1, "predicted": 0, "examples": 5}]
+    table.inspector("events.send('inspected', facts={})").evaluation(evaluation_id)
+    assert table.row(Evaluation, evaluation_id).result == result, "done is done"
+    table.inspector("").evaluation("evl_none")
+
+
+def test_an_evaluation_that_kills_its_process_has_failed(table):
+    evaluation_id = table.evaluation(weights(), npz())
+    table.inspector("os.kill(os.getpid(), signal.SIGSEGV)").evaluation(evaluation_id)
+    row = table.row(Evaluation, evaluation_id)
+    assert (row.state, row.error["code"]) == ("failed", "inspection_died")
+    assert row.finished_at is not None
+
+
+def test_weights_that_are_not_the_networks_fail(table):
+    evaluation_id = table.evaluation(weights(), npz(), network={**NETWORK, "hidden": [5]})
+    table.inspector().evaluation(evaluation_id)
+    row = table.row(Evaluation, evaluation_id)
+    assert row.state == "failed"
+    assert "layers.0.bias" in row.error["detail"]
+
+
+def test_an_evaluation_that_is_deleted_meanwhile_leaves_nothing(table):
+    evaluation_id = table.evaluation(weights(), npz())
+    inspector = table.inspector()
+    ask = inspector._examiner.ask
+
+    def deleted_first(order):
+        with table.database.transaction() as session:
+            session.delete(session.get_one(Evaluation, evaluation_id))
+        return ask(order)
+
+    inspector._examiner.ask = deleted_first
+    inspector.evaluation(evaluation_id)
+    with table.database.reading() as session:
+        assert session.get(Evaluation, evaluation_id) is None

@@ -209,7 +209,6 @@ def test_run_folders(janitor, database, settings):
     runs = settings.home / "runs"
     for job_id, token in ((held, 1), (held, 2), (ended, 1), ("job_gone", 1)):
         (runs / job_id / str(token) / "out").mkdir(parents=True)
-        (runs / job_id / "trainer.log").touch()
     (runs / "dst_1-young").mkdir()
     (runs / "dst_1-old").mkdir()
     os.utime(runs / "dst_1-old", (time.time() - OLD,) * 2)
@@ -221,9 +220,7 @@ def test_run_folders(janitor, database, settings):
             held,
             f"{held}/2",
             f"{held}/2/out",
-            f"{held}/trainer.log",
             ended,
-            f"{ended}/trainer.log",
         ]
     )
 

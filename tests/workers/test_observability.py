@@ -11,9 +11,11 @@ import pytest
 import redis
 import structlog
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import select
 
-from app import logs, tracing
+from app import loglines, tracing
 from app.queue import Doorbell
+from app.tables import JobLog
 from tests.api.helpers import serve
 from tests.workers.rows import set_job
 from tests.workers.test_supervisor import FINISHES, World
@@ -35,7 +37,7 @@ def lines() -> Iterator[Callable[[], list[dict]]]:
     root = logging.getLogger()
     handlers, level, before = root.handlers[:], root.level, structlog.get_config()
     stream = io.StringIO()
-    logs.configure("json", "debug", stream)
+    loglines.configure("json", "debug", stream)
     yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -73,10 +75,12 @@ def test_the_request_s_id_is_on_every_line(world, lines) -> None:
     assert message["headers"]["request_id"] == "mine-1"
     broker.close()
 
-    world.run(job_id, 'print(json.dumps(order["context"]), flush=True)\n' + FINISHES)
-    trainer_log = world.settings.home / "runs" / job_id / "trainer.log"
+    world.run(job_id, FINISHES)
     context = {"job": job_id, "attempt": 1, "request_id": "mine-1"}
-    assert json.dumps(context) in trainer_log.read_text()
+    with world.database.reading() as session:
+        said = b"".join(session.scalars(select(JobLog.content).order_by(JobLog.start)))
+    (begun,) = [line for line in said.decode().splitlines() if "attempt begins" in line]
+    assert all(f"{name}={value}" in begun for name, value in context.items())
 
     (request,) = [line for line in lines() if line["event"] == "request"]
     assert request["request_id"] == "mine-1"

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.workers.fakes import HEAD, drain, fake_trainer
-from workers.processes import MAX_LOG, ProtocolError, Spawner, trainer_environment
+from workers.processes import MAX_SAID, ProtocolError, Spawner, trainer_environment
 from workers.standby import Standby
 
 
@@ -60,24 +60,32 @@ def test_an_endless_line_is_cut_short(spawner, tmp_path):
     assert trainer.close() == -signal.SIGKILL
 
 
-def test_a_flood_of_output_fills_no_disk(spawner, tmp_path):
+def test_of_a_flood_of_output_the_last_is_kept(spawner, tmp_path):
     body = "for _ in range(400): os.write(1, b'x' * 65536)\nprint('the end', flush=True)"
     trainer = fake_trainer(spawner, tmp_path, body)
-    trainer.log_to(tmp_path / "log")
     trainer.order(order="train")
     drain(trainer)
     trainer.close()
-    assert MAX_LOG < (tmp_path / "log").stat().st_size < MAX_LOG + 1000
+    said = trainer.take_output()
+    lost = 400 * 65536 + len("the end\n") - MAX_SAID
+    assert said.startswith(f"[{lost:,} bytes came too fast".encode())
+    assert said.endswith(b"xthe end\n")
+    assert len(said) < MAX_SAID + 100
     assert trainer.last_words.endswith("the end")
 
 
-def test_the_log_has_what_was_said_before_it_was_opened(spawner, tmp_path):
-    trainer = fake_trainer(spawner, tmp_path, "print('later')")
-    trainer.log_to(tmp_path / "log")
+def test_output_is_taken_once(spawner, tmp_path):
+    body = "print('first', flush=True)\nevents.send('done')\nwait_for_sigterm()\nprint('last')"
+    trainer = fake_trainer(spawner, tmp_path, body)
     trainer.order(order="train")
+    while not any(event["event"] == "done" for event in trainer.events(1)):
+        pass
+    said = trainer.take_output()
+    trainer.terminate()
     drain(trainer)
     trainer.close()
-    assert (tmp_path / "log").read_text() == "later\n"
+    assert (said + trainer.take_output()).decode() == "first\nlast\n"
+    assert trainer.take_output() == b""
 
 
 def test_closing_kills_its_children_too(spawner, tmp_path):

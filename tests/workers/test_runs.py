@@ -109,3 +109,8 @@ def test_what_was_computed_once_is_handed_on_while_it_is_whole(attempts):
     assert file.once[f"{ONCE}-0-1"].read_bytes() == whole.read_bytes()
     assert not file.deliverables
     assert file.checkpoint is None
+
+
+def test_after_an_attempt_that_was_killed_the_next_one_saves_sooner(attempts):
+    usual = attempts.settings.checkpoint_every_s
+    assert attempts.next().checkpoint_every_s == usual / 16

@@ -12,8 +12,9 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
+from app.logs import pieces
 from app.settings import Settings
-from app.states import State
+from app.states import State, transition
 from app.storage import StorageAway
 from app.tables import Artifact, Job, JobEvent, MetricPoint
 from tests.workers.fakes import fake_trainer
@@ -108,6 +109,10 @@ class World:
                 session.scalars(select(JobEvent.reason).where(where).order_by(JobEvent.seq))
             )
 
+    def log(self, job_id: str) -> str:
+        with self.database.reading() as session:
+            return pieces.read(session, job_id).content.decode()
+
     def steps(self) -> list[int]:
         with self.database.reading() as session:
             return sorted(session.scalars(select(MetricPoint.step)))
@@ -183,7 +188,7 @@ def test_a_trainer_that_is_killed_costs_one_attempt(world):
     reason = world.reasons(job_id)[-1]
     assert "SIGKILL" in reason
     assert "last words" in reason
-    assert "last words" in (world.settings.home / "runs" / job_id / "trainer.log").read_text()
+    assert "last words\n" in world.log(job_id)
 
 
 def test_a_poison_job_ends(world):
@@ -448,3 +453,59 @@ def test_a_dataset_that_is_gone_fails_no_worker(world):
     made.unlink()
     assert world.run(job_id, "").state == "queued"
     assert "FileNotFoundError" in world.reasons(job_id)[-1]
+
+
+def test_the_log_goes_on_over_attempts(world):
+    job_id = world.job()
+    world.run(job_id, "print('one', flush=True)\nsys.exit(3)")
+    world.run(job_id, "print('two', flush=True)\nevents.send('done')")
+    lines = world.log(job_id).splitlines()
+    assert [one for one in lines if not one.startswith("time=")] == ["one", "two"]
+    told = [one.partition(" ")[2] for one in lines if one.startswith("time=")]
+    assert told == [
+        'event="attempt begins" attempt=1',
+        'event="attempt ended" attempt=1 '
+        'how="the trainer ended with exit code 3 and without a result"',
+        'event="attempt begins" attempt=2',
+        'event="attempt ended" attempt=2 how=done',
+    ]
+
+
+def test_the_log_of_a_running_job_is_there_within_seconds(world):
+    job_id = world.job()
+    body = "print('here', flush=True)\nwait_for_sigterm()\nevents.send('stopped')"
+    running = threading.Thread(target=lambda: world.run(job_id, body))
+    running.start()
+    deadline = time.monotonic() + 10
+    while "here\n" not in world.log(job_id):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert job(world.database, job_id).state == "running"
+    with world.database.transaction() as session:
+        transition(session, job_id, State.CANCELLING, reason="test")
+    running.join()
+    assert job(world.database, job_id).state == "cancelled"
+    assert "attempt ended" in world.log(job_id)
+
+
+def test_an_attempt_that_lost_its_hold_adds_nothing_to_the_log(world):
+    job_id = world.job()
+    body = "time.sleep(1)\nprint('stale', flush=True)\nprogress(1)\ntime.sleep(1)"
+    running = threading.Thread(target=lambda: world.run(job_id, body))
+    running.start()
+    while job(world.database, job_id).state != "running":
+        time.sleep(0.01)
+    expire(world.database, job_id)
+    assert world.ledger.claim(job_id, "another")
+    running.join()
+    assert "stale" not in world.log(job_id)
+
+
+def test_neither_the_log_nor_the_trainer_knows_a_secret(world, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush-1")
+    monkeypatch.setenv("STILLHOUSE_DATABASE_URL", "postgresql://u:hush-2@h/d")
+    monkeypatch.setenv("STILLHOUSE_BOOTSTRAP_KEY", "sh_hush-3")
+    job_id = world.job()
+    world.run(job_id, "print(dict(os.environ), order, flush=True)\nevents.send('done')")
+    assert "STILLHOUSE_HOME" in world.log(job_id)
+    assert "hush" not in world.log(job_id)

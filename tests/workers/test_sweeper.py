@@ -8,7 +8,7 @@ import pytest
 from app import tallies
 from app.db import now_plus
 from app.ids import new_id
-from app.tables import DEFAULT_PROJECT, Dataset, Worker
+from app.tables import DEFAULT_PROJECT, Dataset, Evaluation, Worker
 from tests.workers.rows import add_job, expire, job, set_job
 from workers.election import elected
 from workers.ledger import Ledger
@@ -30,6 +30,7 @@ class Bell:
         self.rung.append((teacher_id, "light"))
 
     inspect_dataset = inspect_teacher
+    evaluate = inspect_teacher
 
 
 @pytest.fixture
@@ -103,8 +104,18 @@ def test_a_resource_that_is_checked_for_too_long_is_rung_for(sweeper, database, 
             )
         )
         session.add(Dataset(id=new_id("dst"), project_id=DEFAULT_PROJECT, name="young", spec={}))
+    waits = evaluation(created_at=now_plus(-40))
+    with database.transaction() as session:
+        session.add_all([waits, evaluation(), evaluation(state="failed", created_at=now_plus(-40))])
+        session.flush()
+        waiting = waits.id
     sweeper.sweep()
-    assert bell.rung == [(identity, "light")]
+    assert bell.rung == [(identity, "light"), (waiting, "light")]
+
+
+def evaluation(**values):
+    row = {"dataset_id": "dst_0", "split": "test", "network": {}, "sha256": "0", "key": "0"}
+    return Evaluation(id=new_id("evl"), project_id=DEFAULT_PROJECT, **row, **values)
 
 
 @pytest.mark.parametrize("office", ["sweeper", "ringer"])

@@ -10,11 +10,12 @@ Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
 
 class Web:
-    """A running server; `seen` has the headers and the path of each request."""
+    """A running server; `seen` has the headers and the path of each request, `bodies` what came."""
 
     def __init__(self, server: ThreadingHTTPServer) -> None:
         self.port = server.server_address[1]
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.bodies: list[bytes] = []
 
 
 @contextlib.contextmanager
@@ -25,10 +26,13 @@ def web(
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            found.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
             found.seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}))
             with contextlib.suppress(OSError):
                 behave(self)
             self.close_connection = True
+
+        do_POST = do_GET  # noqa: N815
 
         def log_message(self, *_: object) -> None: ...
 

@@ -3,19 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from app.spec.dataset import DatasetFacts, DatasetSpec
 from app.spec.network import Network
 from app.spec.problems import Refused
+from app.spec.quantization import SCALES, Quantization, parse, stored
 from app.spec.shapes import OPTIONAL
 from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint
 from workers.data.prepare import prepare
 from workers.data.raw import Limits
 from workers.data.readers import Files, read
-from workers.data.safetensors_header import Header, check_finite, read_header
+from workers.data.safetensors_header import Header, check_finite, check_positive, read_header
 
-FLOATS = {"F64", "F32", "F16", "BF16"}
 NAMED_AT_MOST = 5
 
 
@@ -32,16 +30,22 @@ def inspect_dataset(
 def inspect_checkpoint(path: Path, network: Network, filename: str | None = None) -> dict[str, Any]:
     """Everything about a checkpoint that can be known without running it.
 
-    Answers `parameters`, `flops`, `taps` (names), `tensors` (how many), `dtypes` and `bytes`.
-    Raises Refused: 415 for anything but safetensors, 413 and 422 for a bad header, 422
-    `non_finite_weights`, and 422 `tensor_mismatch` naming a tensor and both shapes.
+    Answers `parameters`, `flops`, `taps` (names), `tensors` (how many), `dtypes`, `bytes` and
+    `quantization`, which is null for floats. Raises Refused: 415 for anything but safetensors, 413
+    and 422 for a bad header, 422 `invalid_quantization`, `invalid_scale` or `non_finite_weights`,
+    and 422 `tensor_mismatch` naming a tensor and both shapes.
     """
     with path.open("rb") as file:
         sniff_checkpoint(file.read(SNIFF_BYTES), filename)
     header = read_header(path)
+    quantization = _quantization(header)
     # Shapes first: it takes no reading, and a wrong network is the likelier mistake.
-    _check_fits(header, network)
+    _check_fits(header, network, quantization)
     check_finite(path, header)
+    if quantization is not None:
+        for name in header.tensors:
+            if name.endswith(SCALES):
+                check_positive(path, header, name)
     return {
         "parameters": network.parameters,
         "flops": network.flops,
@@ -49,30 +53,34 @@ def inspect_checkpoint(path: Path, network: Network, filename: str | None = None
         "tensors": len(header.tensors),
         "dtypes": sorted({tensor.dtype for tensor in header.tensors.values()}),
         "bytes": path.stat().st_size,
+        "quantization": quantization and quantization.model_dump(mode="json"),
     }
 
 
-def _check_fits(header: Header, network: Network) -> None:
-    # Here, so that preparing a dataset does not wait for the networks to be imported.
-    from workers.networks import build
+def _quantization(header: Header) -> Quantization | None:
+    try:
+        return parse(header.metadata)
+    except ValueError as error:
+        raise Refused.invalid("invalid_quantization", f"{error}") from None
 
-    with torch.device("meta"):
-        expected = build(network).state_dict()
-    required = {name for name in expected if not name.endswith(OPTIONAL)}
+
+def _check_fits(header: Header, network: Network, quantization: Quantization | None) -> None:
+    due = stored(network, quantization)
+    required = {name for name in due if not name.endswith(OPTIONAL)}
     if missing := sorted(required - header.tensors.keys()):
-        shapes = [f"{name!r} {list(expected[name].shape)}" for name in missing]
+        shapes = [f"{name!r} {list(due[name].shape)}" for name in missing]
         _refuse(f"The network needs {_listed(shapes)}, which the checkpoint does not have.")
-    if unexpected := sorted(header.tensors.keys() - expected.keys()):
+    if unexpected := sorted(header.tensors.keys() - due.keys()):
         shapes = [f"{name!r} {list(header.tensors[name].shape)}" for name in unexpected]
         _refuse(f"The checkpoint has {_listed(shapes)}, which the network does not know.")
     for name, tensor in header.tensors.items():
-        wanted = expected[name]
-        if tensor.shape != tuple(wanted.shape):
+        wanted = due[name]
+        if tensor.shape != wanted.shape:
             _refuse(
                 f"Tensor {name!r} has shape {list(tensor.shape)} in the checkpoint, "
                 f"{list(wanted.shape)} in the network."
             )
-        if (tensor.dtype in FLOATS) != wanted.is_floating_point():
+        if tensor.dtype not in wanted.accepted:
             _refuse(f"Tensor {name!r} is {tensor.dtype}, the network's is {wanted.dtype}.")
 
 

@@ -1,12 +1,8 @@
 """npz: a ZIP of npy arrays, opened without numpy's loader, so never with pickle."""
 
-import io
 import math
 import re
-import stat
-import struct
 import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, NoReturn
@@ -15,6 +11,7 @@ import numpy as np
 
 from app.spec.dataset import SPLITS, SplitName
 from app.spec.problems import Refused
+from workers.data.archive import check_member, opened
 from workers.data.collect import Collector
 from workers.data.labels import Codes
 from workers.data.raw import Array, Limits, Rows, one_of_outputs
@@ -23,36 +20,11 @@ MAX_MEMBERS = 1000
 MAX_DIRECTORY_BYTES = 4 * 2**20
 MAX_NPY_HEADER = 64 * 1024
 MAX_RANK = 32
-# Deflate reaches 1,032 to one. Images and tables reach 20; a member beyond this is a bomb.
-MAX_RATIO = 200
-BOMB_BYTES = 256 * 2**20
-
-# What zipfile and zlib raise for bytes that are not what they seem.
-UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    OSError,
-    OverflowError,
-    ValueError,
-)
-
 # Not ast.literal_eval, which numpy uses: it can be made to exhaust the parser's stack.
 DESCR = re.compile(r"""['"]descr['"]\s*:\s*['"]([^'"]*)['"]""")
 FORTRAN = re.compile(r"""['"]fortran_order['"]\s*:\s*(True|False)""")
 SHAPE = re.compile(r"""['"]shape['"]\s*:\s*\(([\d\s,]*)\)""")
 DTYPE = re.compile(r"[<>|=]?(b1|[iu][1248]|f[248]|U[1-9]\d{0,3})")
-
-
-class _Bounded(io.FileIO):
-    """A file of which no single read is large: zipfile reads the whole directory in one."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size > MAX_DIRECTORY_BYTES:
-            raise Refused.too_large("too_many_members", "The archive's directory is too large.")
-        return super().read(size) or b""
 
 
 def read_npz(path: Path, split: SplitName | None, collector: Collector) -> None:
@@ -61,13 +33,10 @@ def read_npz(path: Path, split: SplitName | None, collector: Collector) -> None:
     `split` is the split that the file was named for, or None for a file with everything. Raises
     Refused: 413 for a bomb or a claim beyond the limits, before anything is allocated, and 422.
     """
-    try:
-        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
-            members = _members(archive, collector.limits)
-            for target, suffix in _wanted(members, split):
-                collector.add(target, _rows(archive, members, suffix, target, collector))
-    except UNREADABLE as error:
-        raise Refused.invalid("invalid_npz", f"The archive cannot be read: {error}.") from error
+    with opened(path, directory_bytes=MAX_DIRECTORY_BYTES, code="invalid_npz") as archive:
+        members = _members(archive, collector.limits)
+        for target, suffix in _wanted(members, split):
+            collector.add(target, _rows(archive, members, suffix, target, collector))
 
 
 @dataclass(frozen=True)
@@ -90,29 +59,12 @@ def _members(archive: zipfile.ZipFile, limits: Limits) -> dict[str, zipfile.ZipI
     limits.check_bytes(sum(info.file_size for info in infos))
     members: dict[str, zipfile.ZipInfo] = {}
     for info in infos:
-        _check_member(info)
+        check_member(info)
         name = info.filename.removesuffix(".npy")
         if name in members:
             _refuse("duplicate_member", f"The archive holds {name!r} twice.")
         members[name] = info
     return members
-
-
-def _check_member(info: zipfile.ZipInfo) -> None:
-    name = info.filename
-    if not name.isprintable() or ".." in name or name.startswith("/") or "\\" in name:
-        _refuse("unsafe_member_name", f"{name[:200]!a} is not the name of an array.")
-    if stat.S_ISLNK(info.external_attr >> 16):
-        _refuse("unsafe_member_name", f"{name!r} is a symbolic link.")
-    if info.flag_bits & 0x1:
-        _refuse("encrypted_npz", "The archive is encrypted.")
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        _refuse("invalid_npz", f"{name!r} is compressed in a way that numpy does not write.")
-    if info.file_size > max(BOMB_BYTES, MAX_RATIO * info.compress_size):
-        raise Refused.too_large(
-            "decompression_bomb",
-            f"{name!r} inflates {info.compress_size} bytes to {info.file_size}.",
-        )
 
 
 def _wanted(

@@ -8,6 +8,7 @@ from app.spec.problems import Refused
 from app.spec.sniff import SNIFF_BYTES, sniff_dataset
 from workers.data import builtin
 from workers.data.collect import Collector
+from workers.data.image_folder import read_image_folder
 from workers.data.npz import read_npz
 from workers.data.parquet import read_parquet
 from workers.data.raw import Limits, Raw
@@ -21,6 +22,7 @@ READERS: dict[Format, Callable[[Path, SplitName | None, Collector], None]] = {
     "parquet": read_parquet,
     "csv": read_csv,
     "jsonl": read_jsonl,
+    "images": read_image_folder,
 }
 
 

@@ -26,7 +26,8 @@ MAX_RANK = 16
 MAX_ELEMENTS = 2**48
 CHECK_BLOCK_BYTES = 16 * 2**20
 
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "U8": 1, "BOOL": 1}
+FLOAT_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+ITEM_BYTES = {**FLOAT_BYTES, "I64": 8, "I32": 4, "I8": 1, "U8": 1, "BOOL": 1}
 NUMPY_FLOATS = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 # BF16 is the upper half of a float32: all exponent bits set is infinity or NaN.
 BF16_EXPONENT = 0x7F80
@@ -85,6 +86,16 @@ def check_finite(path: Path, header: Header) -> None:
                 )
             if tensor.dtype == "BOOL" and block.max() > 1:
                 raise Refused.invalid("invalid_bool", f"Tensor {name!r} holds bytes over 1.")
+
+
+def check_positive(path: Path, header: Header, name: str) -> None:
+    """Raises Refused 422 `invalid_scale` unless each number of an F32 tensor is above 0, and has a
+    reciprocal."""
+    for block in _blocks(path, header, header.tensors[name]):
+        if not (block.view("<f4") >= np.finfo(np.float32).tiny).all():
+            raise Refused.invalid(
+                "invalid_scale", f"Tensor {name!r} holds scales that are not above 0."
+            )
 
 
 def _header_length(file: BinaryIO, size: int) -> int:

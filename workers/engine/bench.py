@@ -26,6 +26,7 @@ from workers.engine.stages import Objective, Stage, mix
 from workers.engine.transfer import Transfer, transfer_rows
 from workers.networks import build
 from workers.networks.preprocess import Preprocessed
+from workers.networks.quantized import floats
 from workers.networks.store import load_network
 
 Targets = SoftTargets | RecordedTargets
@@ -56,6 +57,22 @@ class Teaching:
         elif time.monotonic() - self.last > 0.25:
             self.last = time.monotonic()
             self.reporter.send("phase", phase=f"teaching ({done:,} of {examples:,} examples)")
+
+
+class Waiting:
+    """Says that another job makes what this one needs, once a second, and ends when asked to."""
+
+    def __init__(self, reporter: Reporter, phase: str) -> None:
+        self.reporter = reporter
+        self.phase = phase
+        self.last = 0.0
+
+    def __call__(self) -> None:
+        if self.reporter.stopping:
+            raise Stopped
+        if time.monotonic() - self.last > 1.0:
+            self.last = time.monotonic()
+            self.reporter.send("phase", phase=self.phase)
 
 
 class Data:
@@ -107,7 +124,7 @@ class Bench:
     def student(self, stage: int = 0) -> Preprocessed:
         """A fresh student, its weights given by (seed, stage), or those of the job's file."""
         if self.student_file is not None:
-            network = load_network(self.job.student.network, self.student_file)
+            network = floats(load_network(self.job.student.network, self.student_file))
         else:
             network = build(self.job.student.network, seed=mix("weights", self.seed, stage))
         return self.place(Preprocessed(network, **self.preprocess))
@@ -174,7 +191,13 @@ class Bench:
             "view_seed": self.training.view_seed if self.training.augment else 0,
         }
         return SoftTargets(
-            teachers, transfer, view, self.cache, self.arithmetic, Teaching(self.reporter)
+            teachers,
+            transfer,
+            view,
+            self.cache,
+            self.arithmetic,
+            Teaching(self.reporter),
+            Waiting(self.reporter, "teaching (another job has begun the same pass)"),
         )
 
     def teacher_classes(self, split: str) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,17 @@ from torch import nn
 
 from app.spec.job import JobSpec, Select
 from app.spec.jobfile import JobFile
-from app.spec.methods import Supervised
+from app.spec.methods import Method, Supervised
 from workers.engine import checkpoint, loop
-from workers.engine.bench import Bench
+from workers.engine.bench import Bench, Waiting
 from workers.engine.cache import content_key
 from workers.engine.reporter import Reporter, Stopped, file_facts
-from workers.engine.stages import Made, Plan, Stage
-from workers.methods import plan
+from workers.engine.stages import Made, Stage
+from workers.methods import whole_plan
 from workers.networks.preprocess import Preprocessed
+from workers.networks.store import load_network, save_network
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 4
 """Raised when the same job would train to other weights, so that no old baseline is reused."""
 
 
@@ -37,6 +38,8 @@ class Trained:
     seconds: float
     ensemble: Sequence[Preprocessed] = ()
     """Trained on the way, and reported together beside the student."""
+    full_precision: Preprocessed | None = None
+    """The student before it was quantised."""
 
 
 class Conductor:
@@ -59,17 +62,20 @@ class Conductor:
         """The distilled students, one a seed; the first one is *the* student."""
         for k, seed in enumerate(self.seeds):
             prefix = f"student/{k}" if k else ""
-            yield self._train(plan(self.job.method, self.bench.for_run(seed, prefix)), seed)
+            yield self._train(whole_plan(self.bench.for_run(seed, prefix)), seed)
 
     def baselines(self) -> Iterator[Trained]:
         """The same students without the teacher; known ones come from the cache."""
         job = self.job.model_copy(
-            update={"method": Supervised(), "teachers": (), "select": _without_teacher(self.job)}
+            update={
+                "method": control(self.job),
+                "teachers": (),
+                "select": _without_teacher(self.job),
+            }
         )
         bench = replace(self.bench, job=job, teachers=())
         for k, seed in enumerate(self.seeds):
-            known = _Baselines(self, bench, seed, f"baseline/{k}")
-            yield known.recall() or known.train()
+            yield _Baselines(self, bench, seed, f"baseline/{k}").get()
 
     @property
     def seeds(self) -> Sequence[int]:
@@ -77,7 +83,7 @@ class Conductor:
         count = self.job.baseline.seeds if self.job.baseline else 1
         return range(first, first + count)
 
-    def _train(self, stages_: Plan, seed: int) -> Trained:
+    def _train(self, stages_: Generator[Stage, nn.Module, Made], seed: int) -> Trained:
         began = time.monotonic()
         delivered: nn.Module | None = None
         try:
@@ -86,9 +92,10 @@ class Conductor:
                 delivered = self._conduct(stage, seed)
                 stage = stages_.send(delivered)
         except StopIteration as end:
-            made = end.value if isinstance(end.value, Made) else Made(end.value)
+            made: Made = end.value
             seconds = time.monotonic() - began
-            return Trained(seed, made.student, self.last.best_epoch, seconds, made.ensemble)
+            beside = made.ensemble, made.full_precision
+            return Trained(seed, made.student, self.last.best_epoch, seconds, *beside)
 
     def _conduct(self, stage: Stage, seed: int) -> nn.Module:
         before, after = self.done(self.number), self.done(self.number + 1)
@@ -120,17 +127,17 @@ class Conductor:
         per_epoch = stage.steps // stage.training.epochs
         return self.offset + stage.steps + per_epoch * sum(self.epochs[self.number + 1 :])
 
-    def skip(self, steps: int, epochs: int) -> None:
-        """Counts a stage whose result was known already."""
-        self.number += 1
-        self.offset += steps
-        total = self.offset + steps // epochs * sum(self.epochs[self.number :])
+    def skip(self, steps_per_epoch: int, epochs: Sequence[int]) -> None:
+        """Counts stages of so many epochs, whose result was known already."""
+        self.number += len(epochs)
+        self.offset += steps_per_epoch * sum(epochs)
+        total = self.offset + steps_per_epoch * sum(self.epochs[self.number :])
         self.run.reporter.send(
             "progress",
             stage=self.number,
             stages=self.run.stages,
-            epoch=float(epochs),
-            epochs=epochs,
+            epoch=float(epochs[-1]),
+            epochs=epochs[-1],
             step=self.offset,
             steps=total,
             fraction=round(self.done(self.number), 6),
@@ -147,7 +154,13 @@ class Conductor:
 def planned_epochs(job: JobSpec, *, baseline: bool) -> tuple[int, ...]:
     """Epochs of every stage of a job, students' before baselines': progress needs it."""
     seeds = job.baseline.seeds if job.baseline else 1
-    return seeds * job.stage_epochs + seeds * baseline * (job.training.epochs,)
+    controls = control(job).stage_epochs(job.training.epochs) if baseline else ()
+    return seeds * job.stage_epochs + seeds * controls
+
+
+def control(job: JobSpec) -> Method:
+    """The method that trains the matched baseline."""
+    return job.method.control or Supervised()
 
 
 def wants_baseline(job: JobSpec, *, labelled: bool) -> tuple[bool, str | None]:
@@ -173,6 +186,8 @@ class _Baselines:
             engine=ENGINE_VERSION,
             torch=torch.__version__,
             student=job.student.network.model_dump(mode="json"),
+            quantize=job.student.quantize and job.student.quantize.model_dump(mode="json"),
+            method=job.method.model_dump(mode="json"),
             weights=bench.student_file and file_facts(bench.student_file)["sha256"],
             data=bench.data_sha256,
             preprocess=bench.preprocess,
@@ -185,14 +200,18 @@ class _Baselines:
             seed=seed,
         )
 
-    def recall(self) -> Trained | None:
+    def get(self) -> Trained:
+        """From the cache, else trained; where another job trains it just now, once it has."""
+        waiting = Waiting(self.bench.reporter, "training (another job trains the same baseline)")
+        with self.bench.cache.turn("baselines", self.key, waiting) as path:
+            return self.train() if path is None else self.recall(path)
+
+    def recall(self, path: Path) -> Trained:
         """The cached baseline, its curves sent again under this job's steps."""
-        path = self.bench.cache.get("baselines", self.key)
-        if path is None:
-            return None
-        student = self.bench.student()
-        outcome = _load_deliverable(student, path)
+        network = load_network(self.bench.job.student.network, path)
+        student = self.bench.place(Preprocessed(network, **self.bench.preprocess))
         with safe_open(path, framework="pt") as file:
+            outcome = loop.Outcome(**json.loads(file.metadata()["outcome"]))
             points = json.loads(file.metadata()["points"])
         offset = self.conductor.offset
         for start in range(0, len(points), 5000):
@@ -203,8 +222,9 @@ class _Baselines:
                     for key, step, epoch, at, value in points[start : start + 5000]
                 ],
             )
-        steps = self.bench.stage(student, _no_objective, self.bench.transfer()).steps
-        self.conductor.skip(steps, self.bench.job.training.epochs)
+        job = self.bench.job
+        per_epoch = self.bench.transfer().steps_per_epoch(job.training.batch_size)
+        self.conductor.skip(per_epoch, job.stage_epochs)
         return Trained(self.seed, student, outcome.best_epoch, outcome.seconds)
 
     def train(self) -> Trained:
@@ -214,7 +234,7 @@ class _Baselines:
         outer = conductor.run
         conductor.run = replace(outer, reporter=_Recording(outer.reporter, self.points))
         try:
-            trained = conductor._train(plan(self.bench.job.method, self.bench), self.seed)
+            trained = conductor._train(whole_plan(self.bench), self.seed)
         finally:
             conductor.run = outer
         if whole:
@@ -223,8 +243,10 @@ class _Baselines:
             self.bench.cache.put(
                 "baselines",
                 self.key,
-                lambda part: _save_deliverable(
-                    trained.network, part, conductor.last, points=json.dumps(points)
+                lambda part: save_network(
+                    trained.network.network,
+                    part,
+                    {"outcome": _facts(conductor.last), "points": json.dumps(points)},
                 ),
             )
         return trained
@@ -246,10 +268,6 @@ class _Recording:
         self.reporter.send(event, **fields)
 
 
-def _no_objective(*_: object) -> dict[str, torch.Tensor]:
-    raise AssertionError("a recalled stage is not trained")
-
-
 def _without_teacher(job: JobSpec) -> Select | None:
     """A baseline cannot be selected by agreement with a teacher it does not have."""
     if job.select is not None and job.select.metric == "validation/agreement":
@@ -257,18 +275,15 @@ def _without_teacher(job: JobSpec) -> Select | None:
     return job.select
 
 
-def _save_deliverable(
-    trainee: nn.Module, path: Path, outcome: loop.Outcome, **metadata: str
-) -> None:
+def _save_deliverable(trainee: nn.Module, path: Path, outcome: loop.Outcome) -> None:
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in trainee.state_dict().items()
     }
-    facts = {
-        "best_epoch": outcome.best_epoch,
-        "best_metric": outcome.best_metric,
-        "seconds": outcome.seconds,
-    }
-    save_file(tensors, path, metadata={"outcome": json.dumps(facts), **metadata})
+    save_file(tensors, path, metadata={"outcome": _facts(outcome)})
+
+
+def _facts(outcome: loop.Outcome) -> str:
+    return json.dumps(vars(outcome))
 
 
 def _load_deliverable(trainee: nn.Module, path: Path) -> loop.Outcome:

@@ -33,7 +33,8 @@ def predict(network: nn.Module, inputs: Tensor, arithmetic: Arithmetic) -> Tenso
 def validation_metrics(
     logits: Tensor, labels: Tensor | None, teacher_classes: Tensor | None
 ) -> dict[str, float]:
-    """loss and accuracy where there are labels, agreement where there is a teacher."""
+    """loss and accuracy where there are labels, agreement where there is a teacher; with both, how
+    often that one is right itself, which is the line that a student is seen against."""
     metrics = {}
     classes = logits.argmax(dim=1)
     if labels is not None:
@@ -41,4 +42,8 @@ def validation_metrics(
         metrics["validation/accuracy"] = float((classes == labels).float().mean())
     if teacher_classes is not None:
         metrics["validation/agreement"] = float((classes == teacher_classes).float().mean())
+        if labels is not None:
+            metrics["validation/teacher_accuracy"] = float(
+                (teacher_classes == labels).float().mean()
+            )
     return metrics

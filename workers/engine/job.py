@@ -17,6 +17,7 @@ from workers.data.inspect import inspect_checkpoint
 from workers.data.prepared import Prepared
 from workers.disk import disk_full
 from workers.engine import loop
+from workers.engine.allocator import keep_memory
 from workers.engine.bench import Bench, Data, load_teacher
 from workers.engine.cache import Cache
 from workers.engine.conduct import (
@@ -29,12 +30,21 @@ from workers.engine.conduct import (
 )
 from workers.engine.curves import Recorder
 from workers.engine.device import Arithmetic, pick_device, resolve
-from workers.engine.evaluate import predict
+from workers.engine.evaluate import predict, validation_metrics
 from workers.engine.keep import Keep
 from workers.engine.losses import log_soften, log_soften_ensemble
 from workers.engine.publish import Publisher
 from workers.engine.repair import apply_bias, best_bias
-from workers.engine.report import Answers, Pair, cost, difference, fidelity, measures, verdict
+from workers.engine.report import (
+    Answers,
+    Pair,
+    cost,
+    difference,
+    fidelity,
+    measures,
+    precision,
+    verdict,
+)
 from workers.engine.reporter import Reporter, file_facts
 from workers.engine.soft_targets import Teacher
 from workers.engine.waiting import considerate
@@ -49,6 +59,7 @@ def run_job(
     """Trains, evaluates and publishes. Raises Refused when the job itself fails, Stopped when
     the reporter asked for an end."""
     job = file.job
+    keep_memory()
     reporter = recorder = Recorder(reporter, file.curves)
     reporter.send("phase", phase="validating")
     resolved = file.resolved or resolve(
@@ -114,17 +125,21 @@ def run_job(
     students = []
     repairs: list[dict[str, Any] | None] = []
     for student in conductor.students():
-        repairs.append(judge.repair(student))
+        repairs.append(judge.repair(student.network))
+        if student.full_precision is not None:
+            judge.repair(student.full_precision)
         students.append(student)
         if len(students) == 1:  # published before anything that could still fail
             reporter.send("phase", phase="exporting")
             publisher.student(student.network)
+            if student.full_precision is not None:
+                publisher.full_precision(student.full_precision)
 
     baselines: list[Trained] = []
     if with_baseline:
         try:
             for baseline in conductor.baselines():
-                judge.repair(baseline)
+                judge.repair(baseline.network)
                 baselines.append(baseline)
         except Stopped:
             raise
@@ -138,6 +153,11 @@ def run_job(
     reporter.send("phase", phase="evaluating")
     report, sides = judge.report(students, baselines, why_not, facts.class_names)
     report["bias_repair"] = repairs[0]
+    report["validation"] = judge.validation(students[0])
+    report["cache"] = {
+        kind: {"made": cache.made[kind], "found": cache.found[kind]}
+        for kind in ("soft_targets", "baselines")
+    }
     publisher.predictions(sides, data.split(judge.split).labels)
     publisher.report(report)
     origin = provenance(file, dataset, resolved, teachers=hashes, engine=ENGINE_VERSION)
@@ -165,7 +185,7 @@ class Judge:
         exact = Arithmetic(self.bench.arithmetic.device, "fp32")
         return Answers(log_soften(predict(network, split.inputs, exact), 1.0), split.labels)
 
-    def repair(self, trained: Trained) -> dict[str, Any] | None:
+    def repair(self, network: Preprocessed) -> dict[str, Any] | None:
         """Class-bias repair of a student whose transfer set lacked classes; the report's entry."""
         classes = self.job.transfer.exclude_classes
         if not classes or not self.job.transfer.bias_repair or "validation" not in self.data.names:
@@ -174,11 +194,11 @@ class Judge:
         if validation.labels is None:
             return None
         exact = Arithmetic(self.bench.arithmetic.device, "fp32")
-        logits = predict(trained.network, validation.inputs, exact)
-        before = _by_class(self.answers(trained.network), classes)
+        logits = predict(network, validation.inputs, exact)
+        before = _by_class(self.answers(network), classes)
         bias = best_bias(logits, validation.labels, classes)
-        apply_bias(trained.network.network.classifier, classes, bias)
-        after = _by_class(self.answers(trained.network), classes)
+        apply_bias(network.network.classifier, classes, bias)
+        after = _by_class(self.answers(network), classes)
         return {
             "classes": list(classes),
             "bias": bias,
@@ -186,6 +206,19 @@ class Judge:
             "before": before,
             "after": after,
         }
+
+    def validation(self, trained: Trained) -> dict[str, float] | None:
+        """What jobs are compared by, so that the reported split is left alone: accuracy and loss
+        where there are labels, agreement where there is a teacher; null without the split."""
+        if "validation" not in self.data.names:
+            return None
+        examples = self.data.split("validation")
+        exact = Arithmetic(self.bench.arithmetic.device, "fp32")
+        logits = predict(trained.network, examples.inputs, exact)
+        found = validation_metrics(
+            logits, examples.labels, self.bench.teacher_classes("validation")
+        )
+        return {name.removeprefix("validation/"): value for name, value in found.items()}
 
     def teacher(self) -> tuple[Answers | None, dict[str, Any]]:
         logits = self.bench.teacher_logits(self.split)
@@ -244,6 +277,13 @@ class Judge:
             "reason": why_not,
             "sentence": f"There is no baseline: {why_not}.",
         }
+        before = None
+        if students[0].full_precision is not None:
+            network = students[0].full_precision
+            before = self.answers(network)
+            report["full_precision"] = measures(before, class_names) | self.cost(network, inputs)
+        if students[0].network.network.quantization is not None:
+            report["quantization"] = precision(students[0].network.network, student, before)
         if students[0].ensemble:
             report["ensemble"] = self.ensemble(students[0].ensemble, class_names)
         baseline = None
@@ -262,7 +302,8 @@ class Judge:
                 report["baseline"] |= fidelity(baseline, teacher)
             report["difference"] = difference(pairs)
             report["verdict"], report["sentence"] = verdict(report["difference"], pairs)
-        return report, {"teacher": teacher, "student": student, "baseline": baseline}
+        sides = {"teacher": teacher, "student": student, "baseline": baseline}
+        return report, sides | {"full_precision": before}
 
 
 def _by_class(answers: Answers, classes: tuple[int, ...]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from app.spec.dataset import DatasetFacts
 from app.spec.jobfile import JobFile
+from app.spec.quantization import METADATA
 from workers.engine.curves import Curves
 from workers.engine.report import Answers
 from workers.engine.reporter import Reporter, file_facts
@@ -35,9 +36,10 @@ class Publisher:
     def __init__(self, out: Path, reporter: Reporter, file: JobFile, facts: DatasetFacts) -> None:
         self.out, self.reporter, self.facts = out, reporter, facts
         self.network = file.job.student.network
+        self._plain = True
 
     def student(self, student: Preprocessed) -> None:
-        """student.safetensors (float32, no id or time inside) and network.json."""
+        """student.safetensors (float32 and integers, no id or time inside) and network.json."""
         save_network(student.network, self.out / "student.safetensors")
         document = {
             **self.network.model_dump(mode="json"),
@@ -45,14 +47,22 @@ class Publisher:
             "class_names": self.facts.class_names,
             "input": {"shape": self.facts.feature_shape, "dtype": self.facts.feature_dtype},
         }
-        self._json("network.json", document)
-        self._tell("student.safetensors", "student", "safetensors")
+        quantization = student.network.quantization
+        self._plain = quantization is None
+        facts = {} if quantization is None else {METADATA: quantization.model_dump(mode="json")}
+        self._json("network.json", document | facts)
+        self._tell("student.safetensors", "student", "safetensors", facts=facts)
         self._tell("network.json", "network", "json")
+
+    def full_precision(self, student: Preprocessed) -> None:
+        """full_precision.safetensors: what the student was before it was quantised."""
+        save_network(student.network, self.out / "full_precision.safetensors")
+        self._tell("full_precision.safetensors", "full_precision", "safetensors")
 
     def report(self, report: dict[str, Any]) -> None:
         """report.json."""
         self._json("report.json", report)
-        self._tell("report.json", "report", "json")
+        self._tell("report.json", "report", "json", facts=figures(report))
 
     def predictions(self, sides: dict[str, Answers | None], labels: Any) -> None:
         """predictions.parquet: per example its label and the class each side answered."""
@@ -76,14 +86,19 @@ class Publisher:
         told = {name: {"sha256": one["sha256"], "size": one["size"]} for name, one in files.items()}
         self._json("provenance.json", {**origin, "files": told})
         self._tell("provenance.json", "provenance", "json")
-        (self.out / "card.md").write_text(card(report, origin, drawn, self._rows()))
+        (self.out / "card.md").write_text(
+            card(report, origin, drawn, self._rows(), bundled=LOADER in names)
+        )
         self._tell("card.md", "card", "markdown")
         if LOADER in names:
             write_bundle(self.out / "student.zip", self.out, ["card.md", "provenance.json", *names])
             self._tell("student.zip", "student", "bundle")
 
     def _loader(self) -> list[str]:
-        """load.py; nothing for a network that cannot be had without this project."""
+        """load.py; nothing for a network that cannot be had without this project, such as one of
+        integers."""
+        if not self._plain:
+            return []
         try:
             (self.out / LOADER).write_text(loader(self.network, self._rows()))
         except NotPortable as reason:
@@ -106,7 +121,20 @@ class Publisher:
     def _json(self, name: str, document: dict[str, Any]) -> None:
         (self.out / name).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
 
-    def _tell(self, name: str, kind: str, format_: str) -> None:
+    def _tell(self, name: str, kind: str, format_: str, **more: Any) -> None:
         self.reporter.send(
-            "artifact", name=name, kind=kind, format=format_, **file_facts(self.out / name)
+            "artifact", name=name, kind=kind, format=format_, **file_facts(self.out / name), **more
         )
+
+
+def figures(report: dict[str, Any]) -> dict[str, Any]:
+    """What a table of many jobs shows of each: the row keeps it, so that none is opened for it."""
+    sides = ("teacher", "student", "baseline")
+    change = report["difference"]
+    return {
+        "split": report["split"],
+        "accuracy": {side: (report[side] or {}).get("accuracy") for side in sides},
+        "validation": report["validation"],
+        "difference": change and {name: change[name] for name in ("accuracy", "interval", "p")},
+        "verdict": report["verdict"],
+    }

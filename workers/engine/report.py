@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from workers.engine import statistics
 from workers.engine.evaluate import eval_mode
 from workers.engine.losses import kl_divergence
+from workers.networks import Net
+from workers.networks.integers import Integers
 
 LEVEL = 0.05
 
@@ -56,7 +58,9 @@ def measures(answers: Answers, class_names: Sequence[str] | None) -> dict[str, A
         "examples": len(right),
         "nll": float(-log_p[np.arange(len(labels)), labels].mean()),
         "ece": statistics.calibration_error(confidence, right),
-        "reliability": statistics.reliability(confidence, right),
+        "reliability": [
+            asdict(part) for part in statistics.reliability(confidence, right) if part.examples
+        ],
         "per_class": [
             {
                 "class": c,
@@ -71,7 +75,7 @@ def measures(answers: Answers, class_names: Sequence[str] | None) -> dict[str, A
 
 
 def cost(network: nn.Module, spec: Any, example: Tensor) -> dict[str, Any]:
-    """parameters, flops (2 x multiply-accumulates an example), bytes as float32, latency."""
+    """parameters, flops (2 x multiply-accumulates an example), bytes of all tensors, latency."""
     return {
         "parameters": spec.parameters,
         "flops": spec.flops,
@@ -99,6 +103,24 @@ def fidelity(student: Answers, teacher: Answers) -> dict[str, float]:
         "agreement": float((student.classes == teacher.classes).mean()),
         "kl_to_teacher": float(kl_divergence(teacher.log_probabilities, student.log_probabilities)),
     }
+
+
+def precision(network: Net, student: Answers, before: Answers | None) -> dict[str, Any]:
+    """How a student is quantised, whether this CPU multiplies its integers as such, and what that
+    changed: accuracy less that of the same student at full precision, where there was one."""
+    assert network.quantization is not None  # noqa: S101
+    layers = [layer for layer in network.modules() if isinstance(layer, Integers)]
+    told = network.quantization.model_dump(mode="json") | {
+        "layers": list(network.quantization.layers(network.spec)),
+        "integer_products": all(layer.multiplies_integers for layer in layers),
+    }
+    if before is not None:
+        told["agreement"] = float((student.classes == before.classes).mean())
+        if before.labels is not None:
+            change, interval = statistics.paired_difference(student.right, before.right)
+            p = statistics.mcnemar_p(student.right, before.right)
+            told["difference"] = {"accuracy": change, "interval": list(interval), "mcnemar_p": p}
+    return told
 
 
 @dataclass(frozen=True)

@@ -43,14 +43,17 @@ class SoftTargets:
         cache: Cache,
         arithmetic: Arithmetic,
         progress: Callable[[int, int], None],
+        waiting: Callable[[], None] = lambda: None,
     ) -> None:
-        """`view` names data, augmentation and view seed; `progress` hears (examples done, all)."""
+        """`view` names data, augmentation and view seed; `progress` hears (examples done, all), and
+        `waiting` is called while another job runs the pass."""
         self.teachers = teachers
         self.transfer = transfer
         self.view = view
         self.cache = cache
         self.arithmetic = arithmetic
         self.progress = progress
+        self.waiting = waiting
         self.passes = 0
         """Teacher passes run by this process; zero when all was in the cache."""
         self._epoch: int | None = None
@@ -76,15 +79,15 @@ class SoftTargets:
             device=self.arithmetic.device.type,
             precision=self.arithmetic.precision,
         )
-        path = self.cache.get("soft_targets", key)
-        if path is None:
-            logits = self._pass(teacher.network, epoch)
+        with self.cache.turn("soft_targets", key, self.waiting) as path:
+            if path is None:
+                logits = self._pass(teacher.network, epoch)
 
-            def write(part: Path) -> None:
-                with part.open("wb") as file:
-                    np.save(file, logits, allow_pickle=False)
+                def write(part: Path) -> None:
+                    with part.open("wb") as file:
+                        np.save(file, logits, allow_pickle=False)
 
-            path = self.cache.put("soft_targets", key, write)
+                path = self.cache.put("soft_targets", key, write)
         stored = torch.from_numpy(np.load(path, allow_pickle=False))
         return stored.to(self.transfer.device).float()
 

@@ -118,10 +118,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Made:
-    """A student, and networks whose mean probability is worth reporting beside it."""
+    """A student, and what is worth reporting beside it."""
 
     student: "Preprocessed"
     ensemble: Sequence["Preprocessed"] = ()
+    """Networks whose mean probability is told."""
+    full_precision: "Preprocessed | None" = None
+    """What a quantised student was before."""
 
 
 Plan = Generator[Stage, nn.Module, nn.Module | Made]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,24 +60,43 @@ def mean_interval(values: Sequence[float] | Floats) -> tuple[float, tuple[float,
     return mean, (mean - half, mean + half), p
 
 
+@dataclass(frozen=True)
+class Bin:
+    """The examples whose confidence lies between `low` and `high`; without any there are no
+    means."""
+
+    low: float
+    high: float
+    examples: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def reliability(confidence: Floats, right: Bools) -> list[Bin]:
+    """The reliability diagram behind `calibration_error`, bin by bin."""
+    place = _bins(confidence)
+    counts = np.bincount(place, minlength=BINS)
+    sums = np.bincount(place, confidence, minlength=BINS)
+    hits = np.bincount(place, right, minlength=BINS)
+    return [
+        Bin(
+            low=index / BINS,
+            high=(index + 1) / BINS,
+            examples=int(count),
+            confidence=float(sums[index] / count) if count else None,
+            accuracy=float(hits[index] / count) if count else None,
+        )
+        for index, count in enumerate(counts)
+    ]
+
+
+def _bins(confidence: Floats) -> NDArray[np.int64]:
+    return np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+
+
 def calibration_error(confidence: Floats, right: Bools) -> float:
     """Expected calibration error in 15 equal bins (Guo et al. 2017, equation 3)."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    bins = _bins(confidence)
     weights = np.bincount(bins, minlength=BINS)
     gaps = np.bincount(bins, confidence - right, minlength=BINS)
     return float(np.abs(gaps[weights > 0]).sum() / len(right))
-
-
-def reliability(confidence: Floats, right: Bools) -> list[dict[str, float]]:
-    """Those bins with examples in them: mean confidence, accuracy, examples."""
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    counts = np.bincount(bins, minlength=BINS)
-    sums = np.bincount(bins, confidence, minlength=BINS), np.bincount(bins, right, minlength=BINS)
-    return [
-        {
-            "confidence": float(sums[0][at] / counts[at]),
-            "accuracy": float(sums[1][at] / counts[at]),
-            "examples": int(counts[at]),
-        }
-        for at in np.flatnonzero(counts)
-    ]

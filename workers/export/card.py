@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
-SIDES = ("teacher", "student", "baseline")
+SIDES = ("teacher", "student", "full_precision", "baseline")
 WORST = 3
 """Classes named for being known least."""
 
@@ -17,18 +17,24 @@ logits = student(batch)        # {rows}
 
 
 def card(
-    report: dict[str, Any], provenance: dict[str, Any], pictures: Collection[str], rows: str
+    report: dict[str, Any],
+    provenance: dict[str, Any],
+    pictures: Collection[str],
+    rows: str,
+    *,
+    bundled: bool = True,
 ) -> str:
-    """In Markdown; `pictures` lie beside it, `rows` says what the student takes and gives."""
+    """In Markdown; `pictures` lie beside it, `rows` says what the student takes and gives,
+    `bundled` whether there is a bundle to load."""
     parts = [
         f"# {report['name']}",
         report["sentence"],
+        *_precision(report),
         _table(report),
         f"Measured on the {report['split']} split of the data set, in float32; the selection of "
         "epochs has not seen it. Intervals are of 95 %.",
         *_shown(pictures),
-        "## Use",
-        USE.format(rows=rows),
+        *(["## Use", USE.format(rows=rows)] if bundled else []),
         "## How it was made",
         _made(report, provenance),
         "## Know before use",
@@ -37,14 +43,24 @@ def card(
     return "\n\n".join(parts) + "\n"
 
 
+def _precision(report: dict[str, Any]) -> list[str]:
+    quantization = report.get("quantization")
+    if quantization is None:
+        return []
+    activations = quantization["activations"]
+    read = "float32" if activations is None else f"{activations} bits"
+    layers = ", ".join(quantization["layers"])
+    return [f"Weights of {quantization['weights']} bits reading {read} in: {layers}."]
+
+
 def _table(report: dict[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [
-        ("", "accuracy", "interval", "errors", "NLL", "ECE", "parameters", "MFLOP", "ms")
+        ("", "accuracy", "interval", "errors", "NLL", "ECE", "parameters", "bytes", "MFLOP", "ms")
     ]
     for name in SIDES:
-        side = report[name]
+        side = report.get(name)
         if side is not None:
-            rows.append((name, *_cells(side)))
+            rows.append((name.replace("_", " "), *_cells(side)))
     table = ["| " + " | ".join(row) + " |" for row in rows]
     table.insert(1, "|" + "---|" * len(rows[0]))
     return "\n".join(table)
@@ -62,6 +78,7 @@ def _cells(side: dict[str, Any]) -> tuple[str, ...]:
         cell("nll", "{:.4f}"),
         cell("ece", "{:.4f}"),
         cell("parameters", "{:,}"),
+        cell("bytes", "{:,}"),
         cell("flops", "{:.3f}", 1e-6),
         cell("latency_ms", "{:.3f}"),
     )

@@ -1,6 +1,7 @@
 """The methods, a paper a file: each turns its parameters into a plan of stages."""
 
 from workers.methods import (  # noqa: F401  (each registers its plan)
+    apprentice,
     at,
     born_again,
     codistillation,
@@ -25,5 +26,6 @@ from workers.methods import (  # noqa: F401  (each registers its plan)
     wttm,
 )
 from workers.methods.registry import plan
+from workers.methods.whole import whole_plan
 
-__all__ = ["plan"]
+__all__ = ["plan", "whole_plan"]

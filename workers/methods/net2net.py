@@ -14,6 +14,7 @@ from workers.methods.observe import accuracy
 from workers.methods.registry import plan
 from workers.networks.growth import grow
 from workers.networks.preprocess import Preprocessed
+from workers.networks.quantized import floats
 
 STATISTICS = 512
 """Examples that give a new BatchNorm its mean and variance."""
@@ -42,7 +43,7 @@ def grown(method: Net2Net, bench: Bench, inputs: torch.Tensor) -> Preprocessed:
     spec = bench.job.student.network
     seed = mix("weights", bench.seed, 0)
     examples = teacher.normalise(inputs)
-    network = grow(teacher.network, spec, examples, noise=method.noise, seed=seed)
+    network = grow(floats(teacher.network), spec, examples, noise=method.noise, seed=seed)
     student = bench.place(Preprocessed(network, **bench.preprocess))
     for mine, its in ((student.factor, teacher.factor), (student.shift, teacher.shift)):
         if not torch.allclose(mine, its, rtol=1e-4, atol=1e-5):

@@ -33,6 +33,7 @@ from workers.methods.observe import accuracy
 from workers.methods.registry import plan
 from workers.networks import build
 from workers.networks.preprocess import Preprocessed
+from workers.networks.quantized import floats
 
 CHUNK = 8192
 
@@ -131,7 +132,7 @@ class Specialist(nn.Module):
         self.classes, self.halves = list(classes), halves
         spec = generalist.network.spec
         network = build(spec.model_copy(update={"classes": len(classes) + 1}), seed=0)
-        state = dict(generalist.network.state_dict())
+        state = dict(floats(generalist.network).state_dict())
         others = [c for c in range(spec.classes) if c not in set(classes)]
         for part in ("weight", "bias"):
             head = state[f"{spec.classifier}.{part}"]

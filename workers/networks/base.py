@@ -5,6 +5,7 @@ from typing import ClassVar, cast
 from torch import Tensor, nn
 
 from app.spec.network import Network
+from app.spec.quantization import Quantization
 
 
 class Net(nn.Module):
@@ -18,6 +19,8 @@ class Net(nn.Module):
     def __init__(self, spec: Network) -> None:
         super().__init__()
         self.spec = spec
+        self.quantization: Quantization | None = None
+        """Where layers have integers for weights, or round towards them."""
 
     @property
     def classifier(self) -> nn.Linear:

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.spec import network as specs
 from workers.networks.base import Net
+from workers.networks.dropout import dropout
 from workers.networks.linear import Linear
 
 
@@ -35,7 +35,7 @@ class MLP(Net):
         return self.run_head(self.run_block(self.run_trunk(x)))
 
     def run_trunk(self, x: Tensor) -> Tensor:
-        x = F.dropout(x.flatten(1), self.input_dropout, self.training)
+        x = dropout(x.flatten(1), self.input_dropout, self.training)
         return self._hidden(x, range(len(self.activations) - 1))
 
     def run_block(self, h: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class MLP(Net):
 
     def _hidden(self, x: Tensor, which: Iterable[int]) -> Tensor:
         for i in which:
-            x = F.dropout(self.activations[i](self.layers[i](x)), self.dropout, self.training)
+            x = dropout(self.activations[i](self.layers[i](x)), self.dropout, self.training)
         return x
 
     @torch.no_grad()

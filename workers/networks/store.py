@@ -11,8 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from app.spec.network import Network
+from app.spec.quantization import METADATA, Quantization, parse, stored
 from app.spec.shapes import OPTIONAL, Shape
 from workers.networks import Net, build
+from workers.networks.quantized import emptied
 
 
 class CheckpointError(ValueError):
@@ -28,13 +30,17 @@ def save_network(
 ) -> None:
     """Writes the state of a module: the same weights and metadata give the same bytes.
 
-    Floating-point tensors are stored as `dtype`, counters as they are.
+    Floating-point tensors are stored as `dtype`, counters and other integers as they are; how a
+    network is quantised stands in the metadata.
     """
+    metadata = dict(metadata or {})
+    if isinstance(module, Net) and module.quantization is not None:
+        metadata[METADATA] = module.quantization.model_dump_json()
     tensors = {
         name: tensor.to("cpu", dtype if tensor.is_floating_point() else None).contiguous()
         for name, tensor in sorted(module.state_dict().items())
     }
-    save_file(tensors, path, dict(metadata) if metadata else None)
+    save_file(tensors, path, metadata or None)
     if metadata:
         _sort_metadata(path)
 
@@ -48,14 +54,17 @@ def load_network(
 ) -> Net:
     """A network with the weights of a file, in train mode, floating-point tensors as `dtype`.
 
-    Raises CheckpointError unless the file holds exactly the tensors of `spec`, each in its shape
-    (counters that are `OPTIONAL` may lack, and are zero); no weight is read before that is known.
+    Layers that the file holds as integers are layers of integers, whatever `dtype` is. Raises
+    CheckpointError unless the file holds exactly the tensors of `spec`, each in its shape (counters
+    that are `OPTIONAL` may lack, and are zero); no weight is read before that is known.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            _check(spec, file)
+            quantization = _check(spec, file)
             with torch.device("meta"):
                 network = build(spec)
+                if quantization is not None:
+                    emptied(network, quantization)
             network.to(dtype).to_empty(device=device)
             with torch.no_grad():
                 stored = set(file.keys())
@@ -69,29 +78,31 @@ def load_network(
     return network
 
 
-def _check(spec: Network, file: Any) -> None:
-    trace = spec.trace()
-    stored = set(file.keys())
-    absent = trace.tensors.keys() - stored
-    if missing := sorted(name for name in absent if not name.endswith(OPTIONAL)):
-        shape = trace.tensors[missing[0]]
-        raise CheckpointError(f"{_first(missing, shape)} missing from the file")
-    if unknown := sorted(stored - trace.tensors.keys()):
+def _check(spec: Network, file: Any) -> Quantization | None:
+    """How the file says that it is quantised."""
+    try:
+        quantization = parse(file.metadata() or {})
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    due = stored(spec, quantization)
+    found = set(file.keys())
+    if missing := sorted(name for name in due.keys() - found if not name.endswith(OPTIONAL)):
+        raise CheckpointError(f"{_first(missing, due[missing[0]].shape)} missing from the file")
+    if unknown := sorted(found - due.keys()):
         shape = file.get_slice(unknown[0]).get_shape()
         raise CheckpointError(f"{_first(unknown, shape)} unknown to this {spec.family}")
-    for name in sorted(stored):
-        shape = trace.tensors[name]
-        entry = file.get_slice(name)
-        if tuple(entry.get_shape()) != shape:
+    for name in sorted(found):
+        tensor, entry = due[name], file.get_slice(name)
+        if tuple(entry.get_shape()) != tensor.shape:
             raise CheckpointError(
                 f"tensor {name!r} is {_sizes(entry.get_shape())} in the file, "
-                f"but {_sizes(shape)} in this {spec.family}"
+                f"but {_sizes(tensor.shape)} in this {spec.family}"
             )
-        floating = entry.get_dtype().startswith(("F", "BF"))
-        if floating != trace.dtype(name).startswith("float"):
+        if entry.get_dtype() not in tensor.accepted:
             raise CheckpointError(
-                f"tensor {name!r} is stored as {entry.get_dtype()}, but {trace.dtype(name)} is due"
+                f"tensor {name!r} is stored as {entry.get_dtype()}, but {tensor.dtype} is due"
             )
+    return quantization
 
 
 def _first(names: list[str], shape: Shape) -> str:

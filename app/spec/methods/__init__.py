@@ -13,6 +13,7 @@ from app.spec.methods.classic import KD, Logits, Supervised
 from app.spec.methods.features import AT, CRD, FSP, RKD, FitNets
 from app.spec.methods.logits import DIST, DKD, NKD, WTTM, Policy
 from app.spec.methods.online import DML, BornAgain, Codistillation
+from app.spec.methods.precision import Apprentice
 from app.spec.methods.structure import (
     FFL,
     ONE,
@@ -44,7 +45,8 @@ MethodSpec = Annotated[
     | Specialists
     | BornAgain
     | DatasetDistillation
-    | Codistillation,
+    | Codistillation
+    | Apprentice,
     Field(discriminator="name"),
 ]
 
@@ -66,6 +68,7 @@ __all__ = [
     "ONE",
     "RKD",
     "WTTM",
+    "Apprentice",
     "BornAgain",
     "Codistillation",
     "DatasetDistillation",

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from app.spec.base import Spec
 from app.spec.network import Network, NetworkSpec
+from app.spec.quantization import Quantization
 
 Flaw = tuple[str, str, str]
 """Pointer into the job, code, detail."""
@@ -23,6 +24,21 @@ class Method(Spec):
     """Whether the student's first weights are the method's to make."""
 
     @property
+    def teacher_bounds(self) -> tuple[int, int | None]:
+        """`teachers`, where parameters narrow them."""
+        return self.teachers
+
+    @property
+    def quantization(self) -> Quantization | None:
+        """What the method itself makes of its student's numbers."""
+        return None
+
+    @property
+    def control(self) -> "Method | None":
+        """What trains the matched baseline, without a teacher; None is the labels alone."""
+        return None
+
+    @property
     def needs_labels(self) -> bool:
         """Whether every transfer example must carry a label."""
         return True
@@ -35,6 +51,10 @@ class Method(Spec):
     def peers_of(self, student: NetworkSpec) -> tuple[NetworkSpec, ...]:  # noqa: ARG002
         """The whole networks that are trained beside the student, at the same time."""
         return ()
+
+    def peer_pointer(self, index: int) -> str:
+        """Where a job says what network a peer is."""
+        return f"/method/networks/{index}"
 
     def stage_epochs(self, epochs: int) -> tuple[int, ...]:
         """Epochs of each of the plan's stages, in order, in a job of `epochs` epochs.

@@ -1,8 +1,9 @@
 """One form for every line of a log, ours and the libraries': for a person, or as JSON.
 
 What is bound (`request_id`, `job`, `attempt`, ...) stands on every line that is written meanwhile,
-in API, worker and trainer alike. A request's id goes from there with the job's row and with the
-message, so that one search finds all that came of it.
+in API and worker alike. A request's id goes from there with the job's row and with the message, and
+stands at the head of each attempt in the job's own log, so that one search finds all that came of
+it.
 """
 
 import logging

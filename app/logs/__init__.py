@@ -1,0 +1,1 @@
+"""Logs: what the trainers of a job said."""

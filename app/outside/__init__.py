@@ -1,0 +1,1 @@
+"""What lies outside: uris with a single reading, and addresses that are nobody's inside."""

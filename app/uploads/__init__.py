@@ -1,0 +1,1 @@
+"""Uploads: files that come in parts, and go on after a failure."""

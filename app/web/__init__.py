@@ -1,0 +1,1 @@
+"""The dashboard: a page that asks the API as any other client does."""

@@ -1,0 +1,39 @@
+/** Whether a side is right as often as it says: accuracy by confidence. */
+
+import { h, s } from "../lib/dom.js";
+import * as format from "../lib/format.js";
+import { section } from "../lib/parts.js";
+
+const SIDES = ["teacher", "baseline", "student"];
+const SIZE = 320;
+const EDGE = 34;
+
+/** Null where the report does not say. */
+export function calibration(report) {
+  const sides = SIDES.filter((name) => report[name]?.reliability?.length);
+  if (!sides.length) return null;
+  const at = (value) => EDGE + value * (SIZE - EDGE - 8);
+  const up = (value) => SIZE - EDGE - value * (SIZE - EDGE - 8);
+  const most = Math.max(...sides.flatMap((name) => report[name].reliability.map((one) => one.examples)));
+  const ticks = [0, 0.25, 0.5, 0.75, 1];
+  const curves = sides.map((name) => {
+    const points = report[name].reliability;
+    const path = points.map((one, index) => `${index ? "L" : "M"}${at(one.confidence)} ${up(one.accuracy)}`).join("");
+    return s("g", { class: "side", style: { "--side": `var(--${name})` } },
+      s("path", { d: path }),
+      points.map((one) => s("circle", { cx: at(one.confidence), cy: up(one.accuracy), r: 2 + 5 * Math.sqrt(one.examples / most) },
+        s("title", `${name}: ${format.percent(one.accuracy, 1)} right at a confidence of ${format.percent(one.confidence, 1)}, ${format.count(one.examples)} examples`))));
+  });
+  const words = sides.map((name) => `${name} ${format.number(report[name].ece, 3)}`).join(", ");
+  return section(
+    "Calibration",
+    h("p.small", "Right as often as sure: on the line. Above it a network is better than it says, below it worse. Larger dots are more examples."),
+    h("div.beside", s("svg", { class: "picture calibration", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": `Accuracy by confidence. Calibration errors: ${words}.` },
+      s("line", { class: "axis", x1: at(0), y1: up(0), x2: at(1), y2: up(1) }),
+      ticks.map((tick) => s("g", s("text", { x: at(tick), y: SIZE - 14, "text-anchor": "middle" }, `${100 * tick}`),
+        s("text", { x: EDGE - 8, y: up(tick) + 4, "text-anchor": "end" }, `${100 * tick}`))),
+      s("text", { x: at(0.5), y: SIZE - 1, "text-anchor": "middle" }, "confidence, %"),
+      curves),
+    h("ul.plain", sides.toReversed().map((name) => h("li", h("i.swatch", { style: { color: `var(--${name})` } }), ` ${name}: off by ${format.percent(report[name].ece, 1)} on average`)))),
+  );
+}

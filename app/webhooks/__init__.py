@@ -1,0 +1,1 @@
+"""Webhooks: addresses of clients that are told what happens (standardwebhooks.com)."""

@@ -1,0 +1,156 @@
+"""stillhouse teachers ..."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stillhouse.cli.options import Json, Quiet
+
+if TYPE_CHECKING:
+    import stillhouse
+
+app = typer.Typer(no_args_is_help=True, help="Checkpoints that teach.")
+
+TeacherId = Annotated[str, typer.Argument(metavar="TEACHER", help="A teacher's id.")]
+
+
+@app.command()
+def add(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A safetensors file, or a .pt state dict, which is converted here."),
+    ] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(
+            help="Its network: JSON or YAML such as '{family: mlp, inputs: 64, hidden: [256]}', "
+            "or a file of it, such as a student's network.json."
+        ),
+    ] = None,
+    job: Annotated[
+        str | None,
+        typer.Option(help="Instead: the student of this job, by id or name, or of the `last` one."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="By default that of the file or job.")] = None,
+    class_names: Annotated[
+        str | None, typer.Option(help="By commas, in the order of its logits.")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Register a teacher, and wait until the service has checked it."""
+    from stillhouse.cli import output, registering
+    from stillhouse.cli.failures import Mistaken
+    from stillhouse.cli.session import connected, job_of
+
+    if (file is None) == (job is None):
+        raise Mistaken("Give a file with --network, or --job.")
+    if file is not None and network is None:
+        raise Mistaken(
+            "A file of tensors does not tell its network: say it with --network "
+            "'{family: mlp, inputs: 784, hidden: [1200, 1200]}'. `stillhouse networks` lists them."
+        )
+    body = registering.network(network, Path()) if network is not None else {}
+    if class_names:
+        body["class_names"] = class_names.split(",")
+    with connected() as still:
+        if job is not None:
+            made_by = job_of(still, job)
+            body |= {"job": made_by.id, "name": name or made_by.name}
+        else:
+            body["name"] = name or (file.stem if file else "")
+        made = registering.teacher(still, body, file)
+    if quiet:
+        typer.echo(made.id)
+    elif json:
+        output.emit(made)
+    else:
+        _show(made)
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(help="Most of them.")] = 20, json: Json = False
+) -> None:
+    """List teachers, newest first."""
+    from itertools import islice
+
+    from stillhouse.cli import output
+    from stillhouse.cli.session import connected
+
+    with connected() as still:
+        found = list(islice(still.teachers.list(page_size=min(limit, 200)), limit))
+    if json:
+        output.emit(found)
+        return
+    output.table(
+        ["id", "name", "state", "network", ">parameters", "created"],
+        [
+            (
+                one.id,
+                one.name,
+                output.Marked(output.state(one.state)),
+                one.network.get("family"),
+                f"{one.parameters:,}" if one.parameters is not None else "",
+                output.when(one.created_at),
+            )
+            for one in found
+        ],
+    )
+
+
+@app.command()
+def show(teacher: TeacherId, json: Json = False) -> None:
+    """Show a teacher."""
+    from stillhouse import errors
+    from stillhouse.cli import output
+    from stillhouse.cli.session import connected, missing
+
+    with connected() as still:
+        try:
+            found = still.teachers.get(teacher)
+        except errors.NotFound as error:
+            raise missing("teacher", f"There is no teacher {teacher}.", error) from None
+    if json:
+        output.emit(found)
+    else:
+        _show(found)
+
+
+@app.command()
+def rm(
+    teachers: Annotated[list[str], typer.Argument(metavar="TEACHER...")], json: Json = False
+) -> None:
+    """Delete teachers."""
+    from stillhouse import errors
+    from stillhouse.cli import output
+    from stillhouse.cli.session import connected, missing
+
+    with connected() as still:
+        for teacher in teachers:
+            try:
+                still.teachers.get(teacher).delete()
+            except errors.NotFound as error:
+                raise missing("teacher", f"There is no teacher {teacher}.", error) from None
+            output.deleted(teacher, as_json=json)
+
+
+def _show(teacher: "stillhouse.Teacher") -> None:
+    from stillhouse.cli import output
+
+    output.fields(
+        {
+            "id": teacher.id,
+            "name": teacher.name,
+            "state": output.Marked(output.state(teacher.state)),
+            "error": (teacher.error or {}).get("detail"),
+            "network": teacher.network,
+            "parameters": f"{teacher.parameters:,}" if teacher.parameters is not None else None,
+            "flops": f"{teacher.flops:,}" if teacher.flops is not None else None,
+            "taps": ", ".join(teacher.taps or ()) or None,
+            "class names": ", ".join(teacher.class_names or ()) or None,
+            "job": teacher.job,
+            "sha256": teacher.sha256,
+        }
+    )

@@ -1,0 +1,231 @@
+"""The command line against the real service, as a person would use it."""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from stillhouse import Job, Stillhouse, Teacher
+from tests.client.command import COMMAND, Command, alone
+from tests.client.conftest import KEY
+from tests.client.line import Line, changed, cut
+
+QUICK = ("--set", "training.epochs=2")
+
+
+def test_from_nothing_to_a_student(stillhouse: Command, folder: Path) -> None:
+    stillhouse("init", "teacher.yaml", "--teacher")
+    stillhouse("jobs", "submit", "teacher.yaml", "--watch", *QUICK)
+    stillhouse("init")
+    watched = stillhouse("jobs", "submit", "job.yaml", "--watch", *QUICK)
+    assert "data set dst_" in watched.err
+    assert "is there already" in watched.err
+    assert "succeeded" in watched.out
+    again = stillhouse("jobs", "submit", "job.yaml", "--quiet", *QUICK, "--name", "again")
+    assert "teacher tch_" in again.err
+    stillhouse("jobs", "watch", "again", "--json")
+
+    job = again.out.strip()
+    assert "held-out examples" in stillhouse("report", job).out
+    assert stillhouse("report", job, "--json").json["student"]["examples"] > 0
+    assert stillhouse("download", job).out.strip() == "student.safetensors"
+    assert load_file("student.safetensors")["layers.0.weight"].shape == (12, 64)
+    assert "network.json" in stillhouse("download", job, "--list").out
+
+
+def test_what_init_writes_is_a_job_with_nothing_to_remark(
+    stillhouse: Command, teacher_job: Job, folder: Path
+) -> None:
+    stillhouse("init")
+    job = Path("job.yaml").read_text().replace("job: digits teacher", f"job: {teacher_job.id}")
+    Path("job.yaml").write_text(job)
+    assert "right as far" in stillhouse("jobs", "submit", "job.yaml", "--dry-run").out
+    assert "--force" in stillhouse("init", code=2).err
+
+
+def test_curves_are_summed_up_drawn_and_written(
+    stillhouse: Command, job: Job, folder: Path
+) -> None:
+    summed = stillhouse("metrics", job.id).out
+    assert "validation/accuracy" in summed
+    drawn = stillhouse(
+        "metrics", job.id, "--plot", "--keys", "train/loss,baseline/0/train/loss"
+    ).out
+    assert re.search("[\u2801-\u28ff]{3}", drawn)
+    assert "━ student" in drawn
+    assert "━ baseline" in drawn
+    told = stillhouse("metrics", job.id, "--keys", "validation/accuracy", "--json").json
+    assert len(told["series"][0]["y"]) == 5
+    stillhouse("metrics", job.id, "--out", "curves.csv")
+    assert Path("curves.csv").read_text().startswith("key,")
+    wrong = stillhouse("metrics", job.id, "--keys", "train/los", code=2)
+    assert "Did you mean train/loss?" in wrong.err
+
+
+def test_lists_and_details(
+    stillhouse: Command, job: Job, teacher: Teacher, digits: str, folder: Path
+) -> None:
+    assert job.id in stillhouse("jobs", "list", "--label", "team=tests").out
+    assert [
+        it["id"] for it in stillhouse("jobs", "list", "--label", "team=tests", "--json").json
+    ] == [job.id]
+    assert stillhouse("jobs", "show", job.id, "--json").json["state"] == "succeeded"
+    assert "digits 12" in stillhouse("jobs", "show", "digits 12").out
+    assert "claimed by" in stillhouse("jobs", "events", job.id).out
+    assert stillhouse("jobs", "events", job.id, "--json").json[0]["to_state"] == "queued"
+    assert teacher.id in stillhouse("teachers", "list").out
+    assert "activations.0" in stillhouse("teachers", "show", teacher.id).out
+    assert digits in stillhouse("datasets", "list").out
+    assert stillhouse("datasets", "show", digits, "--json").json["classes"] == 10
+    assert "arXiv" in stillhouse("methods").out
+    assert "temperature" in stillhouse("methods", "kd").out
+    assert "Did you mean fitnets?" in stillhouse("methods", "fitnet", code=2).err
+    assert "hidden" in stillhouse("networks", "mlp").out
+
+
+def test_jobs_are_steered(stillhouse: Command, job: Job, folder: Path) -> None:
+    made = stillhouse(
+        "jobs", "clone", job.id, "--set", "training.epochs=5000", "--quiet"
+    ).out.strip()
+    stillhouse("jobs", "pause", made)
+    for _ in range(200):
+        if stillhouse("jobs", "show", made, "--json").json["state"] == "paused":
+            break
+        time.sleep(0.05)
+    assert "is queued" in stillhouse("jobs", "resume", made).out
+    refused = stillhouse("download", made, code=6)
+    assert "stillhouse jobs watch" in refused.err
+    stillhouse("jobs", "cancel", made)
+    watched = stillhouse("jobs", "watch", made, code=3)
+    assert "was cancelled" in watched.err
+    stillhouse("jobs", "rm", made)
+    assert f"There is no job {made}" in stillhouse("jobs", "show", made, code=5).err
+
+
+def test_ctrl_c_ends_the_watching_and_not_the_job(
+    stillhouse: Command, still: Stillhouse, job: Job, folder: Path
+) -> None:
+    made = job.clone(overrides={"training": {"epochs": 5000}})
+    watching = subprocess.Popen(
+        [*COMMAND, "jobs", "watch", made.id], stderr=subprocess.PIPE, text=True
+    )
+    assert watching.stderr
+    assert any("running" in line for line in watching.stderr)
+    watching.send_signal(signal.SIGINT)
+    _, err = watching.communicate(timeout=20)
+    assert watching.returncode == 130
+    assert f"stillhouse jobs watch {made.id}" in err
+    assert not made.refresh().is_terminal
+    made.cancel()
+
+
+def test_a_sweep_compares_its_jobs(
+    stillhouse: Command, teacher: Teacher, digits: str, folder: Path
+) -> None:
+    job = {
+        "name": "hot or not",
+        "teachers": [teacher.id],
+        "dataset": digits,
+        "student": {"network": {"family": "mlp", "inputs": 64, "hidden": [8]}},
+        "training": {"epochs": 2},
+    }
+    Path("job.json").write_text(json.dumps(job))
+    ran = stillhouse("sweep", "run", "job.json", "--grid", "method.temperature=1,4", "--json").json
+    assert sorted(one["fields"]["method.temperature"] for one in ran["jobs"]) == [1.0, 4.0]
+    accuracies = [one["accuracy"] for one in ran["jobs"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    shown = stillhouse("sweep", "show", ran["sweep"]).out
+    assert "best: job_" in shown
+    assert "method.temperature" in shown
+    before = len(stillhouse("jobs", "list", "--json", "--limit", 200).json)
+    wrong = stillhouse("sweep", "run", "job.json", "--grid", "method.alpha=0.5,2", code=2)
+    assert "method.alpha" in wrong.err
+    assert len(stillhouse("jobs", "list", "--json", "--limit", 200).json) == before
+
+
+def test_login_stores_a_key_for_its_owner_alone(
+    url: str, nothing_stored: Path, folder: Path
+) -> None:
+    wrong = alone("login", "--url", url, "--key-stdin", text="sh_" + "x" * 30)
+    assert wrong.returncode == 4
+    assert "Nothing was stored" in wrong.stderr
+    assert not nothing_stored.exists()
+
+    assert alone("login", "--url", url, "--key-stdin", text=KEY).returncode == 0
+    stored = nothing_stored / "config.json"
+    assert stat.S_IMODE(stored.stat().st_mode) == 0o600
+    assert alone("jobs", "list").returncode == 0
+    assert alone("jobs", "list", STILLHOUSE_KEY="sh_" + "x" * 30).returncode == 4
+    other = alone("jobs", "list", STILLHOUSE_URL="http://127.0.0.1:9")
+    assert (other.returncode, KEY in other.stderr) == (7, False)
+    assert alone("logout").returncode == 0
+    refused = alone("jobs", "list")
+    assert refused.returncode == 4
+    assert "stillhouse login" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [["jobs", "list"], ["report", "job_1"], ["jobs", "list", "--json"]]
+)
+def test_an_unreachable_service_is_one_clear_message(words: list[str], folder: Path) -> None:
+    done = alone(*words, STILLHOUSE_URL="http://127.0.0.1:9")
+    assert done.returncode == 7
+    assert "127.0.0.1:9" in done.stderr
+    assert "Traceback" not in done.stderr
+    if "--json" in words:
+        assert json.loads(done.stderr)["error"]["exit_code"] == 7
+    else:
+        assert "stillhouse doctor" in done.stderr
+
+
+def test_a_download_goes_on_and_is_checked(
+    stillhouse: Command, line: Line, job: Job, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STILLHOUSE_URL", line.url)
+    line.spoil("GET", "/student", *[cut(500)] * 4)
+    stillhouse("download", job.id)
+    assert load_file("student.safetensors")
+    assert line.asked("GET", "/student")[-1].headers["range"] == "bytes=2000-"
+
+    Path("student.safetensors").write_bytes(b"mine")
+    assert "--force" in stillhouse("download", job.id, code=2).err
+    line.spoil("GET", "/student", changed)
+    assert "Nothing was kept" in stillhouse("download", job.id, "--force", code=8).err
+    assert [it.name for it in folder.iterdir()] == ["student.safetensors"]
+    assert Path("student.safetensors").read_bytes() == b"mine"
+
+
+def test_other_mistakes_are_told_apart(stillhouse: Command, folder: Path) -> None:
+    assert "There is no teacher tch_none" in stillhouse("teachers", "show", "tch_none", code=5).err
+    assert "no job with the id or name" in stillhouse("jobs", "show", "nothing", code=5).err
+    assert "--network" in stillhouse("teachers", "add", "x.safetensors", code=2).err
+    absent = stillhouse("teachers", "add", "x.safetensors", "--network", "{family: mlp}", code=2)
+    assert "x.safetensors: No such file" in absent.err
+    Path("junk.safetensors").write_bytes(b"not at all")
+    junk = stillhouse("teachers", "add", "junk.safetensors", "--network", "{family: mlp}", code=3)
+    assert "was rejected: The header claims" in junk.err
+    odd = stillhouse("teachers", "add", "junk.safetensors", "--network", "{family: mpl}", code=2)
+    assert "request req_" in odd.err
+    assert "Missing argument" in alone("jobs", "show").stderr
+    assert alone("jobs", "shwo").returncode == 2
+
+
+@pytest.mark.slow
+def test_serve_starts_the_service_that_is_installed_here(folder: Path) -> None:
+    environment = {**os.environ, "STILLHOUSE_HOME": str(folder / "home"), "STILLHOUSE_PORT": "0"}
+    serving = subprocess.Popen([*COMMAND, "serve"], env=environment, stdout=subprocess.PIPE)
+    assert serving.stdout
+    try:
+        told = next(line for line in serving.stdout if b"ready at" in line)
+        assert b"http://127.0.0.1:" in told
+    finally:
+        serving.send_signal(signal.SIGINT)
+        serving.communicate(timeout=60)
+    assert serving.returncode == 0

@@ -1,0 +1,186 @@
+"""Job files: mistakes are named by line and field, and files on this machine are sent."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse import Job, Stillhouse, Teacher
+from stillhouse.cli.jobfile import JobFile, parsed, put, steps_of
+from tests.acceptance.conftest import mlp
+from tests.client.command import Command
+
+JOB = """\
+name: mine
+dataset: {dataset}
+teachers: [{teacher}]
+student:
+  network:
+    family: mlp
+    inputs: 64
+    hidden: [8]
+method:
+  name: kd
+  temperature: 4
+training:
+  epochs: 1
+"""
+
+
+@pytest.fixture
+def written(digits: str, teacher: Teacher, folder: Path) -> Any:
+    def write(old: str = "", new: str = "") -> Path:
+        text = JOB.format(dataset=digits, teacher=teacher.id)
+        assert old in text
+        Path("job.yaml").write_text(text.replace(old, new) if old else text)
+        return Path("job.yaml")
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("  epochs: 1", "  epoch: 1", "job.yaml:13:3: training.epoch: there is no such field. "
+         "Did you mean epochs?"),
+        ("temperature", "temprature", "job.yaml:11:3: method.temprature: there is no such field. "
+         "Did you mean temperature?"),
+        ("    hidden: [8]", "    hiden: [8]", "Did you mean hidden?"),
+        ("temperature: 4", "temperature: hot", "job.yaml:11:3: method.temperature: "),
+        ("hidden: [8]", "hidden: [8, 0]", "job.yaml:8:17: student.network.hidden.1: "),
+        ("inputs: 64", "inputs: 63", "job.yaml:7:5: student.network.inputs: "),
+        ("name: kd", "name: kdd", "job.yaml:9:1: method: "),
+        ("family: mlp", "famly: mlp", "job.yaml:5:3: student.network"),
+        ("student:", "studnt:", "student: this field is missing."),
+        ("  epochs: 1", "  epochs: 1\n  epochs: 2", "job.yaml:14:3: "),
+        ("hidden: [8]", "hidden: [8", "job.yaml:9:7: expected ',' or ']'"),
+        ("dataset: ", "dataset: x", "job.yaml:2:1: dataset: the file xdst_"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_its_line_and_field(
+    stillhouse: Command, still: Stillhouse, written: Any, old: str, new: str, told: str
+) -> None:
+    before = [it.id for it in still.jobs.list()]
+    done = stillhouse("jobs", "submit", written(old, new), code=2)
+    assert told in done.err
+    assert "| " in done.err or told.startswith("student")
+    assert [it.id for it in still.jobs.list()] == before
+
+
+def test_all_mistakes_are_told_at_once(stillhouse: Command, written: Any) -> None:
+    done = stillhouse("jobs", "submit", written("epochs: 1", "epochs: -1\n  batch: 3"), code=2)
+    assert "job.yaml:13:3: training.epochs: " in done.err
+    assert "job.yaml:14:3: training.batch: there is no such field. Did you mean batch_size?" in (
+        done.err
+    )
+
+
+def test_local_files_are_sent_once(
+    stillhouse: Command, still: Stillhouse, teacher_job: Job, folder: Path
+) -> None:
+    (folder / "data").mkdir()
+    rng = np.random.default_rng(0)
+    x, y = rng.random((200, 64)), rng.integers(0, 10, 200)
+    np.savez(folder / "data" / "mine.npz", x=x.astype(np.float32), y=y)
+    teacher_job.download("teacher.safetensors")
+    from safetensors.torch import load_file
+
+    torch.save({"state_dict": load_file("teacher.safetensors"), "epoch": 3}, "data/teacher.pt")
+    Path("data/network.json").write_text(teacher_job.download_artifact("network.json").read_text())
+    Path("data/job.yaml").write_text(
+        "dataset: mine.npz\n"
+        "teachers:\n  - {file: teacher.pt, network: network.json}\n"
+        f"student: {{network: {mlp(8)}}}\n"
+        "training: {epochs: 1}\n"
+    )
+    made = stillhouse("jobs", "submit", "data/job.yaml", "--watch", "--label", "from=here")
+    assert "converted data/teacher.pt to safetensors: 4 tensors, without epoch" in made.err or (
+        "converted" in made.err
+    )
+    (job,) = still.jobs.list(labels={"from": "here"})
+    teacher = still.teachers.get(job.spec["teachers"][0])
+    assert (teacher.name, teacher.network["hidden"]) == ("teacher", [64])
+    assert teacher.preprocess is not None
+    dataset = still.datasets.get(job.spec["dataset"])
+    assert (dataset.name, sum((dataset.rows or {}).values())) == ("mine", 200)
+
+    counts = len(list(still.teachers.list())), len(list(still.datasets.list()))
+    stillhouse("jobs", "submit", "data/job.yaml", "--quiet")
+    assert (len(list(still.teachers.list())), len(list(still.datasets.list()))) == counts
+
+
+def test_a_mistake_in_a_local_part_is_told_before_anything_is_sent(
+    stillhouse: Command, folder: Path
+) -> None:
+    Path("t.safetensors").write_bytes(b"never sent")
+    Path("d.npz").write_bytes(b"never sent")
+    Path("job.yaml").write_text(
+        "dataset:\n  source: {kind: file, file: d.npz}\n  lable: y\n"
+        "teachers:\n"
+        "  - file: t.safetensors\n    network: {family: mlp, inputs: 64, hidden: [8], class: 10}\n"
+        "student: {network: {family: mlp, inputs: 64}}\n"
+    )
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    assert (
+        "job.yaml:6:53: teachers.0.network.class: there is no such field. Did you mean" in done.err
+    )
+    Path("job.yaml").write_text(Path("job.yaml").read_text().replace("class:", "classes:"))
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    assert "job.yaml:3:3: dataset.lable: there is no such field. Did you mean label?" in done.err
+    Path("t.safetensors").unlink()
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    assert "job.yaml:5:5: teachers.0.file: the file t.safetensors is not there." in done.err
+
+
+class Payload:
+    """Writes a file when it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (Path("owned"),))
+
+
+def test_no_code_of_a_checkpoint_is_run(stillhouse: Command, folder: Path) -> None:
+    Path("evil.pt").write_bytes(pickle.dumps(Payload()))
+    torch.save({"layers.0.weight": torch.zeros(2, 2), "x": Payload()}, "evil2.pt")
+    torch.save(torch.nn.Linear(2, 2), "module.pt")
+    for name in ("evil.pt", "evil2.pt", "module.pt"):
+        done = stillhouse("teachers", "add", name, "--network", "{family: mlp}", code=1)
+        assert "state_dict()" in done.err
+    assert not Path("owned").exists()
+
+
+def test_a_teacher_from_a_pt_file(
+    stillhouse: Command, still: Stillhouse, teacher_job: Job, folder: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    state = load_file(teacher_job.download("t.safetensors"))
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, "parallel.pt")
+    made = stillhouse(
+        "teachers", "add", "parallel.pt", "--name", "of pt", "--network", str(mlp(64)), "--json"
+    )
+    assert made.json["state"] == "ready"
+    stillhouse("teachers", "rm", made.json["id"])
+
+
+def test_numbers_are_read_as_yaml_1_2_writes_them() -> None:
+    assert parsed("[1e-3, 0x10, 3, no, true, null]") == [0.001, 16, 3, "no", True, None]
+
+
+def test_fields_are_put_by_dotted_names() -> None:
+    document: dict[str, Any] = {"a": {"b": 1}, "c": 2}
+    put(document, {"a.d": 3, "e.f": 4})
+    assert document == {"a": {"b": 1, "d": 3}, "c": 2, "e": {"f": 4}}
+
+
+def test_places_of_fields(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("a:\n  - b: 1\n  - c~d: 2\n")
+    file = JobFile.read(path)
+    assert file.where(("a", 0, "b")) == (2, 5)
+    assert file.where(("a", 1, "x")) == (3, 5)
+    assert file.where(("x",)) == (1, 1)
+    assert steps_of("/a/1/c~0d") == ("a", 1, "c~d")
