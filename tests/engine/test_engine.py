@@ -280,7 +280,7 @@ def test_a_failing_baseline_never_fails_the_job(run, monkeypatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("no baseline today")
 
-    monkeypatch.setattr(conduct._Baselines, "recall", broken)
+    monkeypatch.setattr(conduct._Baselines, "get", broken)
     out, _ = run()
     told = report(out)
     assert told["verdict"] == "no baseline"
@@ -294,7 +294,7 @@ def test_a_full_disk_loses_no_baseline(run, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(conduct._Baselines, "recall", full)
+    monkeypatch.setattr(conduct._Baselines, "get", full)
     with pytest.raises(OSError, match="No space left"):
         run()
 

@@ -75,7 +75,8 @@ def test_the_report_compares_on_validation_too(
     best = report["student"]["best_epoch"]
     curve = recorder.curve("validation/accuracy")
     assert report["validation"]["accuracy"] == sorted(curve.items())[best - 1][1]
-    assert set(report["validation"]) == {"accuracy", "loss", "agreement"}
+    measured = {"accuracy", "loss", "agreement", "teacher_accuracy"}
+    assert set(report["validation"]) == measured
     (told,) = [one for one in recorder.all("artifact") if one["name"] == "report.json"]
     assert told["facts"]["validation"] == report["validation"]
     assert told["facts"]["accuracy"]["student"] == report["student"]["accuracy"]
