@@ -18,6 +18,7 @@ SMALL_TEMPERATURES = (4, 20, 2.5, 8, 2, 1)
 MEMBERS = 10
 
 # The budget: epochs of each kind of run.
+CANDIDATE_EPOCHS = 60
 TEACHER_EPOCHS = 200
 MEMBER_EPOCHS = 60
 STUDENT_EPOCHS = 60
@@ -27,12 +28,21 @@ LAST = {"metric": "last"}
 JITTER = [{"name": "shift", "pixels": 2}]
 
 TEACHER_TRAINING: dict[str, Any] = {
-    "batch_size": 128,
-    "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9},
+    "batch_size": 256,
+    "optimizer": {"name": "adam", "lr": 1e-3},
     "schedule": {"name": "cosine"},
     "augment": JITTER,
 }
-TEACHER = {"hidden": [1200, 1200], "dropout": 0.5, "input_dropout": 0.2, "max_norm": 3.0}
+TEACHER = {"hidden": [1200, 1200], "dropout": 0.3, "input_dropout": 0.1, "max_norm": 3.0}
+
+CANDIDATES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "dropout 0.3, inputs 0.1": (TEACHER, TEACHER_TRAINING),
+    "dropout 0.5, inputs 0.2": (TEACHER | {"dropout": 0.5, "input_dropout": 0.2}, TEACHER_TRAINING),
+    "dropout 0.4, inputs 0": (TEACHER | {"dropout": 0.4, "input_dropout": 0.0}, TEACHER_TRAINING),
+    "adam 0.002": (TEACHER, TEACHER_TRAINING | {"optimizer": {"name": "adam", "lr": 2e-3}}),
+    "sgd 0.02": (TEACHER, TEACHER_TRAINING | {"optimizer": {"name": "sgd", "lr": 0.02}}),
+}
+"""Teachers to choose from on validation; the one that TEACHER is set to stands first."""
 
 STUDENT_TRAINING: dict[str, Any] = {
     "batch_size": 128,
@@ -82,6 +92,10 @@ def teacher(seed: int, epochs: int = TEACHER_EPOCHS) -> dict[str, Any]:
 
 def runs() -> Iterator[Run]:
     """All of part a."""
+    for number, (network, training) in enumerate(CANDIDATES.values()):
+        epochs = CANDIDATE_EPOCHS
+        candidate = supervised(network, seed=0, training=training, epochs=epochs)
+        yield Run(f"a/candidate/{number}", "mnist", candidate, wave=-1)
     yield Run("a/held-out-teacher/0", "mnist", teacher(0), wave=1)
     for k in SEEDS:
         yield Run(f"a/teacher/{k}", "mnist-all", teacher(k), wave=3 * k)

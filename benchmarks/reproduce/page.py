@@ -9,8 +9,17 @@ from benchmarks.reproduce.runs import Book
 WORDS = Path(__file__).with_name("page.md")
 PICTURE = "results-temperature.svg"
 PLACES = (
-    "sources", "classic", "budget", "chosen", "small", "deprived", "few", "methods", "cifar100"
-)  # fmt: skip
+    "sources",
+    "classic",
+    "budget",
+    "candidates",
+    "chosen",
+    "small",
+    "deprived",
+    "few",
+    "methods",
+    "cifar100",
+)
 """What page.md leaves open: each a function of tables.py."""
 
 

@@ -78,6 +78,20 @@ def budget(_records: Records) -> str:
     return table(("", "epochs", "optimiser", "batch"), rows)
 
 
+def candidates(records: Records) -> str:
+    """Teachers to choose from, by their errors on validation."""
+    rows: Rows = []
+    for number, label in enumerate(hinton.CANDIDATES):
+        record = records.get(f"a/candidate/{number}")
+        errors = NOT_YET if record is None else _validation_errors(record)
+        rows.append((label, errors))
+    return table((f"teacher, {hinton.CANDIDATE_EPOCHS} epochs", "validation errors"), rows)
+
+
+def _validation_errors(record: dict[str, Any]) -> str:
+    return str(round(10_000 * (1 - record["validation_accuracy"])))
+
+
 def small(records: Records) -> str:
     """30 units in each layer, over T."""
     rows: Rows = []

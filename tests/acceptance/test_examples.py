@@ -34,7 +34,8 @@ def test_the_contract_script_distils_mnist(service) -> None:
 
 @pytest.mark.slow
 def test_the_readme_walk_works_as_written(service, tmp_path) -> None:
-    walk = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    walk = [block for block in blocks if "curl" in block]  # the others are the client's to test
     address = str(service.http.base_url).rstrip("/")
     script = "\n".join(walk).replace("http://127.0.0.1:8000", address)
     done = subprocess.run(

@@ -59,7 +59,8 @@ def test_curves_are_summed_up_drawn_and_written(
         "metrics", job.id, "--plot", "--keys", "train/loss,baseline/0/train/loss"
     ).out
     assert re.search("[\u2801-\u28ff]{3}", drawn)
-    assert "baseline/0/train/loss" in drawn
+    assert "━ student" in drawn
+    assert "━ baseline" in drawn
     told = stillhouse("metrics", job.id, "--keys", "validation/accuracy", "--json").json
     assert len(told["series"][0]["y"]) == 5
     stillhouse("metrics", job.id, "--out", "curves.csv")

@@ -51,12 +51,12 @@ def written(digits: str, teacher: Teacher, folder: Path) -> Any:
         ("    hidden: [8]", "    hiden: [8]", "Did you mean hidden?"),
         ("temperature: 4", "temperature: hot", "job.yaml:11:3: method.temperature: "),
         ("hidden: [8]", "hidden: [8, 0]", "job.yaml:8:17: student.network.hidden.1: "),
-        ("inputs: 64", "inputs: 63", "job.yaml:5:3: student.network: "),
+        ("inputs: 64", "inputs: 63", "job.yaml:7:5: student.network.inputs: "),
         ("name: kd", "name: kdd", "job.yaml:9:1: method: "),
         ("family: mlp", "famly: mlp", "job.yaml:5:3: student.network"),
         ("student:", "studnt:", "student: this field is missing."),
         ("  epochs: 1", "  epochs: 1\n  epochs: 2", "job.yaml:14:3: "),
-        ("hidden: [8]", "hidden: [8", "job.yaml:9:1: "),
+        ("hidden: [8]", "hidden: [8", "job.yaml:9:7: expected ',' or ']'"),
         ("dataset: ", "dataset: x", "job.yaml:2:1: dataset: the file xdst_"),
     ],
 )  # fmt: skip
@@ -125,7 +125,7 @@ def test_a_mistake_in_a_local_part_is_told_before_anything_is_sent(
     )
     done = stillhouse("jobs", "submit", "job.yaml", code=2)
     assert (
-        "job.yaml:6:48: teachers.0.network.class: there is no such field. Did you mean" in done.err
+        "job.yaml:6:53: teachers.0.network.class: there is no such field. Did you mean" in done.err
     )
     Path("job.yaml").write_text(Path("job.yaml").read_text().replace("class:", "classes:"))
     done = stillhouse("jobs", "submit", "job.yaml", code=2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse import Retries, config
-from stillhouse.cli.plot import Curve, chart
+from stillhouse.cli.plot import Curve, chart, together
 from stillhouse.retries import retry_after
 from tests.client.command import COMMAND, Command, alone
 from tests.client.conftest import KEY
@@ -50,16 +50,34 @@ def test_completion_is_offered() -> None:
 
 
 def test_a_chart() -> None:
-    drawn = chart([Curve("loss", [0, 1, 2, 3], [3.0, 2.0, None, 0.0])], width=20, height=3)
+    drawn = chart("loss", [Curve("", [0, 1, 2, 3], [3.0, 2.0, None, 0.0])], width=20, height=3)
     assert [line.rstrip() for line in drawn.plain.splitlines()] == [
-        "━ loss 0",
+        "loss  ━ 0",
         "  3 ┤⠉⠒⠤⢄⡀",
         "1.5 ┤    ⠈⠁",
         "  0 ┤              ⢀",
         "     0        3 step",
     ]
-    assert chart([Curve("none", [], [])], width=20, height=3).plain == "no points yet"
-    assert "nan" not in chart([Curve("flat", [1], [float("nan")])], width=20, height=3).plain
+    assert chart("none", [Curve("none", [], [])], width=20, height=3).plain == "no points yet"
+    assert (
+        "nan" not in chart("flat", [Curve("flat", [1], [float("nan")])], width=20, height=3).plain
+    )
+
+
+def test_baselines_are_drawn_from_where_the_student_begins() -> None:
+    curves = [
+        Curve("baseline/0/train/loss", [11, 20], [2.0, 0.01]),
+        Curve("train/loss", [1, 10], [3.0, 0.1]),
+        Curve("validation/accuracy", [10], [0.9]),
+    ]
+    groups = together(curves)
+    assert [(one.label, list(one.x)) for one in groups["train/loss"]] == [
+        ("student", [1, 10]),
+        ("baseline", [1, 10]),
+    ]
+    assert [one.label for one in groups["validation/accuracy"]] == [""]
+    drawn = chart("train/loss", groups["train/loss"], width=30, height=4).plain
+    assert drawn.startswith("train/loss (log)  ━ student 0.1 ━ baseline 0.01")
 
 
 def test_pauses_double_until_retry_after_says_otherwise() -> None:

@@ -41,6 +41,8 @@ class JobFile:
     path: Path
     lines: list[str]
     document: dict[str, Any]
+    typed: set[Steps] = field(default_factory=set)
+    """Fields that the command line has set."""
     _places: dict[Steps, Place] = field(default_factory=dict)
 
     @classmethod
@@ -60,7 +62,7 @@ class JobFile:
         if not isinstance(tree, CommentedMap):
             raise Mistaken(f"{path}: this should be the fields of a job, such as `dataset: ...`.")
         places = dict(_places(tree, ()))
-        return cls(path, lines, _plain(tree), places)
+        return cls(path, lines, _plain(tree), _places=places)
 
     def where(self, steps: Steps) -> Place:
         """Of a field, else of what it would stand in."""
@@ -71,10 +73,17 @@ class JobFile:
     def shown(self, mistake: Mistake) -> str:
         line, column = self.where(mistake.steps)
         name = ".".join(str(step) for step in mistake.steps)
+        if any(mistake.steps[: len(steps)] == steps for steps in self.typed):
+            return f"{name}: {mistake.detail} (given on the command line)"
         head = f"{self.path}:{line}:{column}: {f'{name}: ' if name else ''}{mistake.detail}"
         if not (mistake.steps and 0 < line <= len(self.lines)):
             return head
         return head + "\n" + _pointed(self.lines, line, column)
+
+    def put(self, changes: Mapping[str, Any]) -> None:
+        """Sets fields from the command line, by dotted names."""
+        put(self.document, changes)
+        self.typed |= {tuple(name.split(".")) for name in changes}
 
     def beside(self, name: str) -> Path:
         """A path in the file is meant from where the file lies."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.text import Text
 
 COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue")
+LOG_FROM = 30.0
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille character, by row and column."""
 
@@ -25,19 +26,23 @@ class Curve:
         for x, y in zip(self.x, self.y, strict=True):
             yield x, y if y is not None and math.isfinite(y) else None
 
+    def last(self) -> float | None:
+        return next((y for _, y in reversed(list(self.points())) if y is not None), None)
+
 
 @dataclass(frozen=True)
 class Frame:
-    """What of the plane is shown."""
+    """What of the plane is shown; `log` of one whose height is in powers."""
 
     left: float
     right: float
     bottom: float
     top: float
+    log: bool = False
 
     @classmethod
-    def around(cls, curves: Sequence[Curve]) -> Frame | None:
-        """None where there is nothing to see."""
+    def around(cls, curves: Sequence[Curve], *, log: bool = False) -> Frame | None:
+        """None where there is nothing to see. `log` counts only where it shows more."""
         points = [(x, y) for curve in curves for x, y in curve.points() if y is not None]
         if not points:
             return None
@@ -46,7 +51,17 @@ class Frame:
         if bottom == top:
             margin = abs(bottom) * 0.05 or 0.5
             bottom, top = bottom - margin, top + margin
-        return cls(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, bottom, top)
+        log = log and bottom > 0 and top / bottom > LOG_FROM
+        return cls(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, bottom, top, log)
+
+    def height(self, y: float) -> float:
+        """From 0 at the bottom to 1 at the top."""
+        if self.log:
+            return math.log(y / self.bottom) / math.log(self.top / self.bottom)
+        return (y - self.bottom) / (self.top - self.bottom)
+
+    def middle(self) -> float:
+        return math.sqrt(self.bottom * self.top) if self.log else (self.bottom + self.top) / 2
 
 
 class Canvas:
@@ -66,7 +81,7 @@ class Canvas:
                 continue
             here = (
                 round((x - frame.left) / (frame.right - frame.left) * across),
-                round((frame.top - y) / (frame.top - frame.bottom) * down),
+                round((1 - frame.height(y)) * down),
             )
             for column, row in _between(before or here, here):
                 self._bits[row // 4][column // 2] |= DOTS[row % 4][column % 2]
@@ -81,26 +96,26 @@ class Canvas:
             yield row
 
 
-def chart(curves: Sequence[Curve], *, width: int, height: int, x: str = "step") -> Text:
-    """A chart with its scales, `width` characters wide and `height` high without legend and x."""
-    frame = Frame.around(curves)
+def chart(title: str, curves: Sequence[Curve], *, width: int, height: int, x: str = "step") -> Text:
+    """A chart with its scales, `width` characters wide and `height` high without legend and x.
+    Losses that span much are drawn by their logarithm."""
+    frame = Frame.around(curves, log=title.endswith("loss"))
     if frame is None:
         return Text("no points yet", style="dim")
     labels = {
         0: number(frame.top),
-        height // 2: number((frame.top + frame.bottom) / 2),
+        height // 2: number(frame.middle()),
         height - 1: number(frame.bottom),
     }
     margin = max(map(len, labels.values())) + 1
     canvas = Canvas(max(width - margin - 1, 8), height)
-    styles = [COLOURS[index % len(COLOURS)] for index in range(len(curves))]
-    for curve, style in zip(curves, styles, strict=True):
+    shown = Text(f"{title}{' (log)' if frame.log else ''} ")
+    for index, curve in enumerate(curves):
+        style = COLOURS[index % len(COLOURS)]
         canvas.draw(curve, frame, style)
-    shown = Text()
-    for curve, style in zip(curves, styles, strict=True):
-        last = next((y for _, y in reversed(list(curve.points())) if y is not None), None)
-        shown.append("━ ", style=style).append(f"{curve.label} ")
-        shown.append("" if last is None else number(last), style="bold").append("   ")
+        shown.append(" ━", style=style)
+        shown.append(f" {curve.label}" if curve.label else "")
+        shown.append("" if (last := curve.last()) is None else f" {number(last)}", style="bold")
     shown.append("\n")
     for index, row in enumerate(canvas.rows()):
         shown.append(labels.get(index, "").rjust(margin - 1), style="dim")
@@ -108,6 +123,29 @@ def chart(curves: Sequence[Curve], *, width: int, height: int, x: str = "step") 
     left, right = number(frame.left), f"{number(frame.right)} {x}"
     gap = " " * max(canvas.width - len(left) - len(right), 1)
     return shown.append(" " * (margin + 1) + left + gap + right, style="dim")
+
+
+def together(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
+    """Curves of one kind, by kind. Baselines train after the student: their curves are moved to
+    where its own begins, so that they can be compared."""
+    groups: dict[str, list[Curve]] = {}
+    for curve in sorted(curves, key=lambda one: one.label.count("/")):
+        kind = "/".join(curve.label.split("/")[-2:])
+        groups.setdefault(kind, []).append(curve)
+    return {kind: _compared(kind, group) for kind, group in groups.items()}
+
+
+def _compared(kind: str, group: list[Curve]) -> list[Curve]:
+    start = group[0].x[0] if group[0].x else 0
+    found = []
+    for curve in group:
+        who = curve.label.removesuffix(kind).rstrip("/")
+        x = curve.x
+        if who.startswith("baseline/") and x:
+            x = [value - x[0] + start for value in x]
+        label = who.removesuffix("/0") if who else "student" if len(group) > 1 else ""
+        found.append(Curve(label, x, curve.y))
+    return found
 
 
 def number(value: float) -> str:

@@ -175,14 +175,10 @@ def _draw(curves: "stillhouse.Metrics") -> None:
     from stillhouse.cli import output, plot
 
     console = output.console()
-    groups: dict[str, list[plot.Curve]] = {}
-    for series in curves.series:
-        kind = "/".join(series.key.split("/")[-2:])
-        groups.setdefault(kind, []).append(plot.Curve(series.key, series.x, series.y))
-    for group in groups.values():
-        group.sort(key=lambda curve: curve.label.count("/"))
-        width = min(console.width, 100)
-        console.print(plot.chart(group, width=width, height=12, x=curves.x), "")
+    width = min(console.width, 100)
+    groups = plot.together([plot.Curve(one.key, one.x, one.y) for one in curves.series])
+    for kind, group in groups.items():
+        console.print(plot.chart(kind, group, width=width, height=12, x=curves.x), "")
     if not groups:
         console.print("no points yet")
 

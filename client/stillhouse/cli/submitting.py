@@ -18,7 +18,7 @@ def described(
 ) -> JobFile:
     """A job file, and what the command line says besides."""
     file = JobFile.read(path)
-    put(file.document, {field: parsed(value) for field, value in changes.items()})
+    file.put({field: parsed(value) for field, value in changes.items()})
     if name is not None:
         file.document["name"] = name
     if labels:

@@ -38,7 +38,8 @@ def submitted(still: Stillhouse, path: Path, grid: Sequence[str], name: str | No
     sweep = _name(name or str(file.document.get("name") or path.stem))
     base = file.document
     for point in points:
-        file.document = _at(base, point)
+        file.document = copy.deepcopy(base)
+        file.put(point)
         Parts.of(file).check_job(still)
     file.document = base
     parts = Parts.of(file)

@@ -92,7 +92,7 @@ class View:
             (self._name, "bold"),
             "  ",
             (self._state, output.STATES.get(self._state, "")),
-            f"  {self._phase}",
+            f"  {self._phase if self._phase != self._state else ''}",
         )
         return Group(head, self._bar(), *self._charts())
 
@@ -124,6 +124,8 @@ class View:
         if eta is not None and self._state == "running":
             notes.append(f"ETA {output.lasting(eta)}")
         row = Table.grid(padding=(0, 2))
+        row.add_column(width=32)
+        row.add_column(no_wrap=True)
         row.add_row(ProgressBar(total=1.0, completed=self._fraction, width=32), "  ".join(notes))
         return row
 
@@ -132,8 +134,8 @@ class View:
         charts = []
         for keys in SHOWN:
             curves = [plot.Curve(key, *self._curves[key]) for key in keys if key in self._curves]
-            if curves:
-                charts.append(plot.chart(curves, width=52, height=8))
+            for kind, group in plot.together(curves).items():
+                charts.append(plot.chart(kind, group, width=52, height=8))
         if charts:
             side_by_side.add_row(*charts)
             yield side_by_side
