@@ -66,7 +66,7 @@ def test_from_the_form_to_the_download(
 ) -> None:
     page = open_page(f"{url}/#/new")
     assert page.get_by_label("data set").input_value() == digits, "the only one"
-    page.get_by_label("name", exact=True).fill("from the form")
+    page.get_by_label("name", exact=True).first.fill("from the form")  # a schedule has one too
     # The network's shape has come from the data.
     assert page.get_by_label("inputs").input_value() == "64"
     page.get_by_label("hidden").fill("12")
