@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.conftest import Service, digits, serve, teacher
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Playwright
 
 __all__ = ["digits", "teacher"]
 
@@ -26,19 +26,25 @@ WATCH = """
 """
 
 
+def chromium() -> str | None:
+    given = os.environ.get("STILLHOUSE_TEST_CHROMIUM")
+    return given or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def launched(playwright: "Playwright") -> "Browser":
+    arguments = ["--disable-gpu", "--disable-background-networking"]
+    if os.geteuid() == 0:  # its sandbox does not work as root
+        arguments.append("--no-sandbox")
+    return playwright.chromium.launch(executable_path=chromium(), args=arguments)
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = os.environ.get("STILLHOUSE_TEST_CHROMIUM") or next(
-        filter(None, map(shutil.which, NAMES)), None
-    )
-    if path is None:
+    if chromium() is None:
         pytest.skip("there is no Chromium: apt-get install chromium")
     with api.sync_playwright() as playwright:
-        arguments = ["--disable-gpu", "--disable-background-networking"]
-        if os.geteuid() == 0:  # its sandbox does not work as root
-            arguments.append("--no-sandbox")
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
+        browser = launched(playwright)
         yield browser
         browser.close()
 

@@ -3,7 +3,8 @@
 import { everything, get, maybe, query as asked } from "../lib/api.js";
 import { h } from "../lib/dom.js";
 import { repeat } from "../lib/live.js";
-import { empty, heading, problem } from "../lib/parts.js";
+import * as format from "../lib/format.js";
+import { empty, heading, problem, state } from "../lib/parts.js";
 import { differences } from "../panels/differences.js";
 import { heat } from "../panels/heat.js";
 import { overlay } from "../panels/overlay.js";
@@ -12,11 +13,14 @@ const MOST = 64;
 const EVERY_MS = 3000;
 
 export default async function compare({ query, signal }) {
-  const sweep = query.get("sweep");
-  const ids = [...new Set([...query.getAll("job"), ...(sweep ? await members(sweep, signal) : [])])].slice(0, MOST);
-  const recent = await everything("jobs", { signal, most: 200 });
+  const [sweep, recent, sweeps] = await Promise.all([
+    query.get("sweep") && get(`sweeps/${query.get("sweep")}`, { signal }),
+    everything("jobs", { signal, most: 200 }),
+    everything("sweeps", { signal, most: 200 }),
+  ]);
+  const ids = [...new Set([...query.getAll("job"), ...(sweep?.results ?? []).map((one) => one.job)])].slice(0, MOST);
   const go = (jobs) => (location.hash = `#/compare${asked({ job: jobs })}`);
-  const tools = h("div.tools", adding(recent, ids, go));
+  const tools = h("div.tools", adding(recent, ids, go), sweeps.length > 0 && sweeping(sweeps, sweep?.id));
   if (!ids.length) {
     return {
       title: "Compare",
@@ -50,7 +54,7 @@ export default async function compare({ query, signal }) {
   }, EVERY_MS, signal);
   return {
     title: "Compare",
-    element: h("div", heading(sweep ? "Compare a sweep" : "Compare"), tools,
+    element: h("div", heading(sweep ? sweep.name : "Compare", sweep && state(sweep.state)), tools, sweep && best(sweep),
       gone > 0 && problem({ message: `${gone} of the jobs ${gone > 1 ? "are" : "is"} not there any more.` }),
       map, table, curves.element),
   };
@@ -60,10 +64,21 @@ async function reported(one, signal) {
   if (one.job.state === "succeeded") one.report ??= await maybe(`jobs/${one.job.id}/report`, { signal });
 }
 
-/** The ids of a sweep's jobs. */
-async function members(sweep, signal) {
-  const { jobs } = await get(`sweeps/${sweep}`, { signal });
-  return jobs.map((one) => (typeof one === "string" ? one : one.id ?? one.job));
+function sweeping(sweeps, chosen) {
+  const select = h("select", { "aria-label": "A sweep" }, h("option", { value: "" }, "A whole sweep …"),
+    sweeps.map((one) => h("option", { value: one.id, selected: one.id === chosen }, `${one.name} · ${one.state}`)));
+  select.addEventListener("change", () => select.value && (location.hash = `#/compare?sweep=${select.value}`));
+  return h("span.choice", select);
+}
+
+/** Its best job is the one that validation chose, so that what it reached on the test split is fair. */
+function best(sweep) {
+  const { best: found, results } = sweep;
+  if (!found) return null;
+  const row = results.find((one) => one.job === found.job);
+  return h("p.lead", "Best on validation: ", h("a", { href: `#/jobs/${found.job}` },
+    Object.entries(found.parameters).map(([name, value]) => `${name.split(".").pop()} ${value}`).join(", ")),
+    ` with ${format.percent(found.value)}`, row?.test_accuracy !== null && row ? `, ${format.percent(row.test_accuracy)} on the test split.` : ".");
 }
 
 function adding(recent, ids, go) {

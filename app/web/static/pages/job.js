@@ -78,6 +78,7 @@ export default async function job({ id, signal }) {
     ["Data set", spec.dataset && named("datasets", spec.dataset, signal)],
     [spec.teachers?.length > 1 ? "Teachers" : "Teacher", spec.teachers?.length > 0 &&
       spec.teachers.map((one) => h("div", named("teachers", one, signal)))],
+    ["Sweep", current.sweep && h("a", { href: `#/compare?sweep=${current.sweep}` }, "compare its jobs")],
     ["Submitted", time(current.created_at)],
     ["Labels", Object.keys(current.labels).length > 0 &&
       Object.entries(current.labels).map(([name, value]) => h("a.button.tag", { href: `#/jobs?label=${encodeURIComponent(`${name}:${value}`)}` }, `${name}:${value}`))],

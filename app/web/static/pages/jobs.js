@@ -1,6 +1,6 @@
 /** The jobs, newest first, as they are now. */
 
-import { get, query as asked } from "../lib/api.js";
+import { everything, get, query as asked } from "../lib/api.js";
 import { fresh, h, keyed, settled, text } from "../lib/dom.js";
 import { repeat } from "../lib/live.js";
 import { empty, ENDED, heading, STATES, toggle } from "../lib/parts.js";
@@ -92,8 +92,8 @@ export default async function jobs({ query, signal }) {
 
   async function renew(waiting, mine) {
     const wanted = filters.state.length ? filters.state.filter((one) => ACTIVE.includes(one)) : ACTIVE;
-    const { data } = wanted.length ? await get(`jobs${asked({ ...filters, state: wanted, limit: 200 })}`, { signal }) : { data: [] };
-    const active = new Map(data.map((job) => [job.id, job]));
+    const found = wanted.length ? await everything(`jobs${asked({ ...filters, state: wanted })}`, { signal }) : [];
+    const active = new Map(found.map((job) => [job.id, job]));
     for (const id of waiting) {
       const job = active.get(id) ?? (await get(`jobs/${id}`, { signal }).catch(() => null));
       if (job && (!filters.state.length || filters.state.includes(job.state))) mine.set(id, job);
