@@ -39,8 +39,9 @@ serve: $(STAMP)
 # Tests share the cores with the services that they start: threads that spin would slow both.
 test check: export OMP_WAIT_POLICY ?= PASSIVE
 
+# Two at a time: each has databases, a broker and services of its own. A file stays in one process.
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" --numprocesses 2 --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

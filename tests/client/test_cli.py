@@ -73,9 +73,10 @@ def test_lists_and_details(
     stillhouse: Command, job: Job, teacher: Teacher, digits: str, folder: Path
 ) -> None:
     assert job.id in stillhouse("jobs", "list", "--label", "team=tests").out
-    assert [
-        it["id"] for it in stillhouse("jobs", "list", "--label", "team=tests", "--json").json
-    ] == [job.id]
+    labelled = stillhouse("jobs", "list", "--label", "team=tests", "--json").json
+    assert job.id in [one["id"] for one in labelled]
+    assert all(one["labels"] == {"team": "tests"} for one in labelled)
+    assert stillhouse("jobs", "list", "--label", "team=none", "--json").json == []
     assert stillhouse("jobs", "show", job.id, "--json").json["state"] == "succeeded"
     assert "digits 12" in stillhouse("jobs", "show", "digits 12").out
     assert "claimed by" in stillhouse("jobs", "events", job.id).out
@@ -114,7 +115,11 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(
 ) -> None:
     made = job.clone(overrides={"training": {"epochs": 5000}})
     watching = subprocess.Popen(
-        [*COMMAND, "jobs", "watch", made.id], stderr=subprocess.PIPE, text=True
+        [*COMMAND, "jobs", "watch", made.id],
+        stderr=subprocess.PIPE,
+        text=True,
+        # What runs in a shell's background has it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert watching.stderr
     try:

@@ -1,5 +1,6 @@
 """The command line is there at once, draws what it should, and knows what is wrong."""
 
+import os
 import stat
 import subprocess
 import sys
@@ -45,8 +46,23 @@ def test_the_command_line_starts_at_once() -> None:
 
 
 def test_completion_is_offered() -> None:
-    script = alone("--show-completion", "bash", SHELL="/bin/bash", _TYPER_COMPLETE_TEST="1")
-    assert "_STILLHOUSE_COMPLETE" in script.stdout + alone("--show-completion").stdout
+    """The installed command, whatever shell runs the tests, or none."""
+    script = subprocess.run(
+        [Path(sys.executable).with_name("stillhouse")],
+        env={**os.environ, "_STILLHOUSE_COMPLETE": "source_bash"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    asked = "COMP_WORDS=(stillhouse job) COMP_CWORD=1; _stillhouse_completion stillhouse"
+    offered = subprocess.run(
+        ["bash", "-c", f"{script}\n{asked}\necho ${{COMPREPLY[@]}}"],
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "jobs" in offered.stdout.split()
 
 
 def test_a_chart() -> None:

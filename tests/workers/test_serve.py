@@ -78,7 +78,8 @@ def words(process: psutil.Process) -> list[str]:
 
 
 def status(url: str) -> int:
-    with urllib.request.urlopen(url, timeout=5) as response:
+    # Long enough for an API that has just been killed to be there again on a busy machine.
+    with urllib.request.urlopen(url, timeout=60) as response:
         return int(response.status)
 
 

@@ -70,6 +70,9 @@ export default async function jobs({ query, signal }) {
     } finally {
       if (loading === mine) loading = null;
     }
+    // It tells of changes only: whoever is at the end already would wait there for ever.
+    eye.unobserve(foot);
+    eye.observe(foot);
   }
 
   /** The newest, and those that have not ended: nothing else can have changed. */
@@ -78,11 +81,11 @@ export default async function jobs({ query, signal }) {
     const page = await get(`jobs${asked({ ...filters, limit: PAGE })}`, { signal });
     if (mine !== known || loading) return;
     const newest = new Set(page.data.map((job) => job.id));
-    const oldest = page.next_cursor ? page.data.at(-1).created_at : "";
+    const oldest = page.next_cursor ? page.data.at(-1) : null;
     const waiting = [];
     for (const job of known.values()) {
       if (newest.has(job.id)) continue;
-      if (job.created_at > oldest) known.delete(job.id); // deleted, or not of these states any more
+      if (!oldest || newestFirst(job, oldest) < 0) known.delete(job.id); // deleted, or not of these states any more
       else if (!job.is_terminal) waiting.push(job.id);
     }
     for (const job of page.data) known.set(job.id, job);
@@ -112,7 +115,7 @@ export default async function jobs({ query, signal }) {
   }
 
   const tools = filtering(filters, narrow);
-  const eye = new IntersectionObserver(([entry]) => entry.isIntersecting && cursor && next().catch(() => {}), { rootMargin: "600px" });
+  const eye = new IntersectionObserver((seen) => seen.at(-1).isIntersecting && cursor && next().catch(() => {}), { rootMargin: "600px" });
   eye.observe(foot);
   signal.addEventListener("abort", () => eye.disconnect());
   await next();
@@ -120,8 +123,9 @@ export default async function jobs({ query, signal }) {
   return { title: "Jobs", element: h("div", heading("Jobs"), tools.element, place, tray) };
 }
 
+/* Ids are in the order of time too. Texts of times are not: the fraction is left out where it is 0. */
 const newestFirst = (a, b) =>
-  a.created_at === b.created_at ? (a.id < b.id ? 1 : -1) : a.created_at < b.created_at ? 1 : -1;
+  Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? 1 : -1);
 
 function filtering(filters, narrow) {
   const nameId = fresh("name");
