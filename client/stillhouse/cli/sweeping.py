@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,15 @@ def show(sweep: Sweep, *, as_json: bool) -> None:
     sign = 1 if metric == "loss" else -1
     rows = sorted(sweep.results or (), key=lambda row: _rank(row, metric, sign))
     output.table(
-        ["id", *sweep.parameters, "state", f">validation {metric}", ">test", ">baseline", "verdict"],
+        [
+            "id",
+            *sweep.parameters,
+            "state",
+            f">validation {metric}",
+            ">test",
+            ">baseline",
+            "verdict",
+        ],
         [
             (
                 row.job,
@@ -91,7 +99,9 @@ def show(sweep: Sweep, *, as_json: bool) -> None:
         ],
     )
     if sweep.best:
-        point = ", ".join(f"{name} = {json.dumps(it)}" for name, it in sweep.best.parameters.items())
+        point = ", ".join(
+            f"{name} = {json.dumps(it)}" for name, it in sweep.best.parameters.items()
+        )
         output.console().print(f"\nbest: {sweep.best.job} ({point})", markup=False)
 
 
