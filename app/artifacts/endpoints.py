@@ -15,6 +15,7 @@ from app.http.parsing import StrictRoute
 from app.http.problems import problems
 from app.jobs import repository as jobs
 from app.jobs.endpoints import JobId, not_found
+from app.spec.quantization import METADATA
 from app.states import TERMINAL, State
 from app.storage import Storage
 from app.tables import Artifact, Job
@@ -110,14 +111,14 @@ def get_student(
         return _download(request, storage, artifact)
     if weights is None:
         raise _expired(job_id, "student")
-    if "quantization" in weights.facts:
-        raise Conflict(
-            "format_does_not_fit",
-            f"The weights of {job_id} are integers, which its safetensors alone hold as they are.",
-            hint="Take format=safetensors, or the artifact full_precision.safetensors.",
-        )
     if format not in exports.ON_REQUEST:
         raise NotFound("format_not_made", f"The job {job_id} made no student as {format}.")
+    if METADATA in weights.facts:
+        raise Conflict(
+            "format_does_not_fit",
+            f"The weights of {job_id} are integers, which {format} would not hold as they are.",
+            hint="Take format=safetensors or bundle, or full_precision.safetensors if it is an artifact.",
+        )
     with database.transaction() as session:
         exports.ask_for(session, job_id, format, doorbell)
     body = ExportOut(job=job_id, format=format, state="making").model_dump(mode="json")

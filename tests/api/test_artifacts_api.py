@@ -89,6 +89,20 @@ def test_a_format_is_made_when_it_is_asked_for(
     assert api.get(address).content == b"onnx"
 
 
+def test_integers_fit_their_own_format_and_the_bundle(api: httpx.Client, rows: Rows) -> None:
+    job_id = rows.job(state="succeeded")
+    form = {"weights": 4, "activations": 8, "first_and_last": False}
+    rows.artifact(job_id, "student.safetensors", WEIGHTS, facts={"quantization": form})
+    rows.artifact(job_id, "student.zip", b"PK", format="bundle")
+    assert api.get(f"/jobs/{job_id}/student").content == WEIGHTS
+    assert api.get(f"/jobs/{job_id}/student?format=bundle").content == b"PK"
+    for format_ in ("onnx", "pt2"):
+        answer = api.get(f"/jobs/{job_id}/student?format={format_}")
+        detail = assert_problem(answer, 409, "format_does_not_fit")["detail"]
+        assert "integers" in detail
+        assert "bundle" in detail
+
+
 def test_asking_for_a_format_rings_for_it_once(settings: Settings, rows: Rows) -> None:
     """On the broker: the row is the truth, the message only the bell."""
     settings = settings.model_copy(update={"broker_url": f"{settings.broker}/7"})

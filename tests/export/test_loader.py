@@ -3,6 +3,7 @@
 import ast
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -10,10 +11,12 @@ import pytest
 import torch
 
 from app.spec.network import FAMILIES, MLP, Network
+from app.spec.quantization import Quantization
+from tests.networks.test_integers import ALL, FORMS, NETWORKS, WIDE, quantised
 from tests.networks.test_networks import SPECS, each_spec
 from workers.export import loader as made
 from workers.export.loader import NotPortable, loader
-from workers.networks import build
+from workers.networks import Net, build
 from workers.networks.preprocess import Preprocessed
 from workers.networks.store import save_network
 
@@ -33,12 +36,18 @@ def unpacked(spec: Network, folder: Path) -> tuple[Preprocessed, ModuleType]:
     for name, value in network.state_dict().items():
         if "running" in name:  # fresh statistics would hide a BatchNorm in train mode
             value.uniform_(0.5, 1.5)
+    return bundled(network, folder)
+
+
+def bundled(network: Net, folder: Path) -> tuple[Preprocessed, ModuleType]:
+    """A network as it is in the service, and the module of its bundle."""
+    spec = network.spec
     channels = spec.input_shape[0] if len(spec.input_shape) == 3 else 1
     constants = {"scale": 1 / 255, "mean": [0.3] * channels, "std": [0.2] * channels}
     save_network(network, folder / "student.safetensors")
     about = {**spec.model_dump(mode="json"), "preprocess": constants}
     (folder / "network.json").write_text(json.dumps(about))
-    (folder / "load.py").write_text(loader(spec))
+    (folder / "load.py").write_text(loader(spec, network.quantization))
     found = importlib.util.spec_from_file_location("load", folder / "load.py")
     assert found is not None
     assert found.loader is not None
@@ -64,17 +73,41 @@ def test_the_loaded_student_computes_the_same(spec: Network, tmp_path: Path) -> 
     torch.testing.assert_close(told, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec.family)
+@pytest.mark.parametrize("form", [*FORMS, ALL], ids=str)
+def test_integers_stay_what_they_are(spec: Network, form: Quantization, tmp_path: Path) -> None:
+    _, network = quantised(spec, form)
+    ours, module = bundled(network, tmp_path)
+    student = module.load()
+    for layer in form.layers(spec):
+        weight = student.network.get_submodule(layer).weight
+        assert weight.dtype is (torch.int8 if form.weights == 8 else torch.uint8)
+        assert torch.equal(weight, network.get_submodule(layer).weight)
+    batch = raw_batch(spec, 3)
+    with torch.inference_mode():
+        told, expected = student(batch), ours(batch)
+    # A sum that differs in its last bit may round to the next integer: one step of a layer's input.
+    torch.testing.assert_close(told, expected, rtol=1e-3, atol=1e-2 * float(expected.abs().max()))
+
+
 @each_spec
 def test_it_imports_torch_and_safetensors_alone(spec: Network) -> None:
-    text = loader(spec)
+    assert_portable(loader(spec), 150)
+
+
+def test_of_integers_too() -> None:
+    assert_portable(loader(WIDE, ALL), 300)
+
+
+def assert_portable(text: str, most_lines: int) -> None:
     modules = {
         (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
         for node in ast.walk(ast.parse(text))
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     roots = {module.partition(".")[0] for module in modules}
-    assert roots <= {"torch", "safetensors", "json", "pathlib", "types", "itertools", "collections"}
-    assert len(text.splitlines()) < 150
+    assert roots <= {"torch", "safetensors", *sys.stdlib_module_names}
+    assert len(text.splitlines()) < most_lines
 
 
 def test_it_can_be_trained_on(tmp_path: Path) -> None:

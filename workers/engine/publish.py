@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from app.spec.dataset import DatasetFacts
 from app.spec.jobfile import JobFile
-from app.spec.quantization import METADATA
+from app.spec.quantization import METADATA, Quantization
 from workers.engine.curves import Curves
 from workers.engine.report import Answers
 from workers.engine.reporter import Reporter, file_facts
@@ -36,7 +36,7 @@ class Publisher:
     def __init__(self, out: Path, reporter: Reporter, file: JobFile, facts: DatasetFacts) -> None:
         self.out, self.reporter, self.facts = out, reporter, facts
         self.network = file.job.student.network
-        self._plain = True
+        self._quantization: Quantization | None = None
 
     def student(self, student: Preprocessed) -> None:
         """student.safetensors (float32 and integers, no id or time inside) and network.json."""
@@ -47,8 +47,7 @@ class Publisher:
             "class_names": self.facts.class_names,
             "input": {"shape": self.facts.feature_shape, "dtype": self.facts.feature_dtype},
         }
-        quantization = student.network.quantization
-        self._plain = quantization is None
+        self._quantization = quantization = student.network.quantization
         facts = {} if quantization is None else {METADATA: quantization.model_dump(mode="json")}
         self._json("network.json", document | facts)
         self._tell("student.safetensors", "student", "safetensors", facts=facts)
@@ -95,15 +94,13 @@ class Publisher:
             self._tell("student.zip", "student", "bundle")
 
     def _loader(self) -> list[str]:
-        """load.py; nothing for a network that cannot be had without this project, such as one of
-        integers."""
-        if not self._plain:
-            return []
+        """load.py; nothing for a network that cannot be had without this project."""
         try:
-            (self.out / LOADER).write_text(loader(self.network, self._rows()))
+            text = loader(self.network, self._quantization, rows=self._rows())
         except NotPortable as reason:
             print(f"there will be no bundle: {reason}", flush=True)  # noqa: T201
             return []
+        (self.out / LOADER).write_text(text)
         return [LOADER]
 
     def _license(self, data: dict[str, Any]) -> list[str]:

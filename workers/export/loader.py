@@ -15,11 +15,15 @@ from typing import Any
 from pydantic import BaseModel
 
 from app.spec.network import Network
+from app.spec.quantization import Quantization
 from workers.networks import module_of
 from workers.networks.linear import Linear
 from workers.networks.preprocess import Preprocessed
+from workers.networks.quantized import emptied
 
 OURS = "workers.networks"
+PURE = frozenset({("app.spec.quantization", "packed")})
+"""What networks use of the specification beside its fields: arithmetic alone."""
 ONLY_TRAINING = frozenset({"constrain", "classifier"})
 """Methods that a loaded network can do without."""
 REPLACED = {(Linear.__module__, Linear.__name__): "from torch.nn import Linear"}
@@ -36,7 +40,7 @@ FILE = '''\
 
 {imports}
 
-SPEC = {spec}
+{constants}
 
 
 {definitions}
@@ -45,7 +49,7 @@ SPEC = {spec}
 def load(folder=Path(__file__).parent):
     """The student with its weights, in eval mode. It normalises its input by itself."""
     about = json.loads((Path(folder) / "network.json").read_text())
-    student = Preprocessed({network}(SPEC), **about["preprocess"])
+    student = Preprocessed({network}, **about["preprocess"])
     student.network.load_state_dict(load_file(Path(folder) / "student.safetensors"))
     return student.eval()
 '''
@@ -61,19 +65,39 @@ class NotPortable(Exception):
     """A network's source leans on something that a bundle cannot bring along."""
 
 
-def loader(spec: Network, rows: str = "a batch as it is stored -> N x classes") -> str:
+def loader(
+    spec: Network,
+    quantization: Quantization | None = None,
+    *,
+    rows: str = "a batch as it is stored -> N x classes",
+) -> str:
     """The source of load.py. `rows` says what goes in and what comes out. Raises NotPortable."""
     network = module_of.dispatch(type(spec))
+    made = f"{network.__name__}(SPEC)"
+    wanted: list[Any] = [network, Preprocessed]
+    if quantization is not None:
+        made = f"{emptied.__name__}({made}, QUANTIZATION)"
+        wanted.append(emptied)
     copied = _Copied()
-    for used in (network, Preprocessed):
+    for used in wanted:
         copied.take(sys.modules[used.__module__], used.__name__)
+    constants = [f"SPEC = {_literal(spec, copied.fields())}"]
+    if quantization is not None:
+        constants.append(f"QUANTIZATION = {_form(quantization, spec)}")
     return FILE.format(
         rows=rows,
         imports=_in_order({*ALWAYS, *copied.imports}),
-        spec=_literal(spec, copied.fields()),
+        constants="\n".join(constants),
         definitions="\n\n\n".join(map(ast.unparse, copied.definitions.values())),
-        network=network.__name__,
+        network=made,
     )
+
+
+def _form(quantization: Quantization, spec: Network) -> str:
+    """What layers of integers ask of it: the layers are named, as the specification stays here."""
+    layers = quantization.layers(spec)
+    weights, top = quantization.weights, quantization.top
+    return f"SimpleNamespace(weights={weights}, top={top}, layers=lambda network: {layers!r})"
 
 
 class _Copied:
@@ -114,7 +138,8 @@ class _Copied:
 
     def _import(self, found: ast.Import | ast.ImportFrom) -> None:
         origin = found.module or "" if isinstance(found, ast.ImportFrom) else found.names[0].name
-        if origin == OURS or origin.startswith(OURS + "."):
+        pure = (origin, found.names[0].name) in PURE
+        if pure or origin == OURS or origin.startswith(OURS + "."):
             self.take(sys.modules[origin], found.names[0].name)
         elif origin.partition(".")[0] in ("app", "workers"):
             raise NotPortable(f"{ast.unparse(found)}: not in a bundle")
