@@ -117,7 +117,7 @@ def get_student(
         raise Conflict(
             "format_does_not_fit",
             f"The weights of {job_id} are integers, which {format} would not hold as they are.",
-            hint="Take format=safetensors or bundle, or full_precision.safetensors if it is an artifact.",
+            hint="Take format=safetensors or bundle, or the artifact full_precision.safetensors.",
         )
     with database.transaction() as session:
         exports.ask_for(session, job_id, format, doorbell)
