@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 import stillhouse
@@ -23,6 +23,7 @@ from stillhouse import errors
 from stillhouse.cli.main import app as command_line
 
 ROOT = Path(__file__).parents[2]
+EXCLUDED = InclusionLevel.EXCLUDED
 PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 """Of the repository's root, in the site."""
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
@@ -75,10 +76,12 @@ def moved(found: re.Match[str], origin: str, here: str, files: Files) -> str:
         raise ValueError(f"{origin} links to {target}, which is not there")
     inside = PAGES.get(target, target.removeprefix("docs/"))
     page = files.get_file_from_path(inside)
-    if (target in PAGES or target.startswith("docs/")) and page and page.inclusion.is_included():
+    if (target in PAGES or target.startswith("docs/")) and page and page.inclusion is not EXCLUDED:
         relative = posixpath.relpath(inside, posixpath.dirname(here) or ".")
         return f"{image}[{words}]({relative}{mark}{anchor})"
-    plain = words.replace("`", "")
+    plain = words.strip("`")
+    if plain != words and plain.isidentifier():  # `kd`, of which the page has its file in mind
+        return words
     return f"`{target}`" if plain in target or target in plain else f"{words} (`{target}`)"
 
 
@@ -194,7 +197,7 @@ def _class(kind: type, *, made: bool) -> Iterator[str]:
     if kind.__doc__:
         yield inspect.cleandoc(kind.__doc__)
     if made and "__init__" in vars(kind):
-        yield f"```python\n{_signature(kind.__name__, kind.__init__)}\n```"
+        yield f"```python\n{_signature(kind.__name__, vars(kind)['__init__'])}\n```"
     for owner in kind.__mro__:
         if not owner.__module__.startswith("stillhouse"):
             continue
