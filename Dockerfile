@@ -17,7 +17,7 @@ COPY migrations migrations
 COPY app app
 
 FROM base AS api
-RUN pip install "stillhouse[api] @ file:///srv/stillhouse"
+RUN pip install "stillhouse[api,otel] @ file:///srv/stillhouse"
 USER 10001
 VOLUME /data
 ENV STILLHOUSE_HOST=0.0.0.0
@@ -31,11 +31,11 @@ FROM base AS worker
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --index-url "${TORCH_INDEX}" "torch==2.13.0"
 COPY workers workers
-RUN pip install "stillhouse[worker] @ file:///srv/stillhouse"
+RUN pip install "stillhouse[worker,otel] @ file:///srv/stillhouse"
 USER 10001
 VOLUME /data
 HEALTHCHECK --interval=15s --timeout=10s --start-period=40s \
     CMD ["python", "-m", "workers.alive"]
-CMD ["celery", "-A", "workers.celery_app", "worker", "-Q", "train.high,train,train.low", \
+CMD ["celery", "--quiet", "-A", "workers.celery_app", "worker", "-Q", "train.high,train,train.low", \
      "--pool", "threads", "--concurrency", "1", "--loglevel", "INFO", \
      "--without-gossip", "--without-mingle", "--without-heartbeat"]

@@ -1,6 +1,6 @@
-# Everything a person does here: make env | client | demo | serve | test | lint | reference | check |
-# bench | chaos | reproduce | clean. Each builds the virtual environment first if it is missing or
-# older than a pyproject.toml.
+# Everything a person does here: make env | client | demo | serve | test | lint | reference | docs |
+# check | bench | chaos | reproduce | clean. Each builds the virtual environment first if it is
+# missing or older than a pyproject.toml.
 
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 INSTALL := --editable '.[dev]' --editable './client[pandas]'
 
-.PHONY: env client demo serve test lint reference check bench chaos reproduce clean
+.PHONY: env client demo serve test lint reference docs check bench chaos reproduce clean
 
 env: $(STAMP)
 
@@ -55,6 +55,10 @@ lint: $(STAMP)
 # What is made from the code: the README's settings, docs/openapi.json. Tests compare.
 reference: $(STAMP)
 	$(BIN)/python -m app.reference
+
+# The pages of docs/ as a site, in site/. The theme would tell of mkdocs 2, which is not used here.
+docs: $(STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet && echo site/index.html
 
 # What takes minutes: fresh installs, fuzzing, whole paths.
 check: $(STAMP)

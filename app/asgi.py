@@ -8,8 +8,9 @@ from typing import Any
 
 import uvicorn
 
+from app import loglines, tracing
 from app.http.patience import patient
-from app.settings import Settings, get_settings
+from app.settings import Settings, get_settings, usable_home
 
 LISTEN_FD = "STILLHOUSE_LISTEN_FD"
 """A socket that is already listening, handed down by whoever restarts this process: clients that
@@ -39,7 +40,7 @@ def server_config(
         server_header=False,
         # Forwarded addresses would be believed from anybody.
         proxy_headers=False,
-        **{"log_level": "info", **options},
+        **{"log_level": "info", "log_config": None, **options},
     )
 
 
@@ -64,7 +65,11 @@ class Server(uvicorn.Server):
 
 def main() -> None:
     """Serves until SIGTERM or SIGINT."""
-    server = Server(server_config(get_settings()))
+    settings = get_settings()
+    usable_home(settings)
+    loglines.configure(settings.log_format, settings.log_level)
+    tracing.start(settings, "api")
+    server = Server(server_config(settings))
     inherited = os.environ.get(LISTEN_FD)
     server.run(sockets=[socket.socket(fileno=int(inherited))] if inherited else None)
 

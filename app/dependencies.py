@@ -50,6 +50,7 @@ def _of(request: Request, caller: Caller, *, everything: bool = False) -> Databa
         deed=deed,
         everything=everything,
         caller=caller,
+        request_id=request.state.request_id,
     )
 
 

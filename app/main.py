@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from app import __version__
 from app.artifacts.endpoints import router as artifacts
 from app.catalogue.endpoints import router as catalogue
 from app.datasets.endpoints import router as datasets
@@ -19,6 +20,7 @@ from app.http.gate import Gate, gatekeeping
 from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import Signer
+from app.http.traces import Traces
 from app.jobs.endpoints import router as jobs
 from app.logs.endpoints import router as logs
 from app.metrics.endpoints import router as metrics
@@ -58,7 +60,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     app = FastAPI(
         title="Stillhouse",
-        version="0.1.0",
+        version=__version__,
         summary="Distils neural networks, and says whether it helped.",
         lifespan=lifespan,
         redirect_slashes=False,
@@ -94,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # The last one added is the outermost.
     app.add_middleware(BodyLimits, settings=settings)
     app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Traces)
     app.add_middleware(RequestIds)
     app.add_middleware(Durations, registry=app.state.exposition.registry)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]

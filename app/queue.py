@@ -13,12 +13,14 @@ from typing import Literal
 import structlog
 from celery import Celery
 
+from app import loglines, tracing
 from app.settings import Settings
 
 RUN_JOB = "workers.tasks.run_job"
 INSPECT_TEACHER = "workers.tasks.inspect_teacher"
 INSPECT_DATASET = "workers.tasks.inspect_dataset"
 EVALUATE = "workers.tasks.evaluate"
+EXPORT_STUDENT = "workers.tasks.export_student"
 
 Priority = Literal["low", "normal", "high"]
 
@@ -26,8 +28,8 @@ Priority = Literal["low", "normal", "high"]
 TRAIN_QUEUES: dict[Priority, str] = {"high": "train.high", "normal": "train", "low": "train.low"}
 LIGHT_QUEUE = "light"
 
-Ring = tuple[str, str, str]
-"""Task, subject, queue."""
+Ring = tuple[str, str, str, dict[str, str]]
+"""Task, subject, queue, headers."""
 
 log = structlog.get_logger()
 
@@ -102,6 +104,9 @@ class Doorbell:
     def evaluate(self, evaluation_id: str) -> None:
         self._ring(EVALUATE, evaluation_id, LIGHT_QUEUE)
 
+    def export_student(self, job_id: str) -> None:
+        self._ring(EXPORT_STUDENT, job_id, LIGHT_QUEUE)
+
     def close(self, timeout: float = 2.0) -> None:
         """Publishes what is waiting, for at most `timeout` seconds."""
         try:
@@ -112,9 +117,14 @@ class Doorbell:
 
     def _ring(self, task: str, subject: str, on_queue: str) -> None:
         try:
-            self._rings.put_nowait((task, subject, on_queue))
+            self._rings.put_nowait((task, subject, on_queue, self._headers()))
         except queue.Full:
             log.warning("doorbell_full", task=task, id=subject)
+
+    def _headers(self) -> dict[str, str]:
+        """Of which request this is: taken here, since another thread publishes."""
+        parent = tracing.traceparent()
+        return loglines.context() | ({"traceparent": parent} if parent else {})
 
     def _run(self) -> None:
         held: deque[Ring] = deque()
@@ -139,9 +149,11 @@ class Doorbell:
         self._celery.close()
 
     def _publish(self, ring: Ring) -> None:
-        task, subject, on_queue = ring
+        task, subject, on_queue, headers = ring
         try:
-            self._celery.send_task(task, args=[subject], queue=on_queue, ignore_result=True)
+            self._celery.send_task(
+                task, args=[subject], queue=on_queue, headers=headers, ignore_result=True
+            )
         except Exception as error:  # whatever the transport raises; the sweeper rings again
             log.warning("doorbell_dropped", task=task, id=subject, error=str(error))
 

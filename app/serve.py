@@ -80,9 +80,14 @@ class Service:
             self._broker = self._embedded_broker(logs)
             self._broker.start()
         # Imported late: a message about a missing extra must not wait for it.
-        from app.migrate import upgrade
+        from sqlalchemy.exc import OperationalError
 
-        upgrade(self._settings)
+        from app.migrate import unreachable, upgrade
+
+        try:
+            upgrade(self._settings)
+        except OperationalError as error:
+            raise CannotServe(unreachable(error)) from error
         descriptor = listener.fileno()
         apis = [
             Child(
@@ -102,7 +107,8 @@ class Service:
             child.start()
 
     def _worker(self, name: str, queues: str, threads: int, logs: Path) -> Child:
-        command = [sys.executable, "-m", "celery", "-A", "workers.celery_app", "worker"]
+        command = [sys.executable, "-m", "celery", "--quiet"]
+        command += ["-A", "workers.celery_app", "worker"]
         command += ["-Q", queues, "-n", f"{name}@%h", "--pool", "threads"]
         command += ["--concurrency", str(threads), "--loglevel", "INFO"]
         # Workers that talk to each other start a second later, and have nothing to say here.

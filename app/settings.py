@@ -1,12 +1,16 @@
 """The only reader of the environment: every setting of the service and its workers."""
 
+import errno
 import ipaddress
+import os
 import re
+import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.memory import machine_bytes
@@ -14,6 +18,12 @@ from app.memory import machine_bytes
 MIB = 1024 * 1024
 KEY_SHAPE = r"sh_[A-Za-z0-9_-]{26,128}"
 """An API key: 26 letters and digits can hold 128 random bits."""
+SCHEMES = {
+    "database_url": ("postgresql://", "postgres://", "postgresql+psycopg://", "sqlite:///"),
+    "broker_url": ("redis://", "rediss://", "redis+socket://"),
+    "storage_url": ("s3://", "s3a://", "gs://", "az://", "file://", "memory://"),
+}
+"""How the addresses of other servers begin."""
 RATE_SHAPE = r"[1-9][0-9]{0,8}/(second|minute|hour|day)"
 
 
@@ -84,6 +94,14 @@ class Settings(BaseSettings):
     stray_grace_s: float = Field(default=86_400.0, ge=0)
     """How old bytes in storage must be that no row knows of before they count as such. A storage
     must belong to one database alone: another's bytes would go too."""
+    keep_checkpoints_days: float | None = Field(default=None, ge=0)
+    """So long after a job's end its checkpoints stay, from which it could be trained on. Empty
+    keeps them, as below."""
+    keep_artifacts_days: float | None = Field(default=None, ge=0)
+    """The same for all else that it made, student and report among it. Teachers made of its student
+    stay."""
+    keep_metrics_days: float | None = Field(default=None, ge=0)
+    """The same for its curves."""
     blob_cache_bytes: int = Field(default=20 * 1024 * MIB, ge=0)
     """What a worker keeps of an object store's blobs on its own disk, beside those in use."""
     presign_s: float = Field(default=3600.0, ge=0)
@@ -138,11 +156,54 @@ class Settings(BaseSettings):
     """Soft targets and baselines kept for later jobs."""
     log_format: Literal["console", "json"] = "console"
     """For a person, or for a collector of logs."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """From which level on. Requests that only read and succeed are debug."""
+    otel: str = "off"
+    """Where OpenTelemetry spans of requests, queues and attempts go: off, console, or the address
+    of a collector's OTLP/HTTP, such as http://collector:4318 (needs the extra `otel`)."""
 
     @field_validator("uri_allow", "uri_allow_networks", "webhook_allow_networks", mode="before")
     @classmethod
     def _listed(cls, found: Any) -> Any:
         return found.replace(",", " ").split() if isinstance(found, str) else found
+
+    @field_validator(*SCHEMES)
+    @classmethod
+    def _of_a_known_kind(cls, url: str | None, field: ValidationInfo) -> str | None:
+        known = SCHEMES[field.field_name or ""]
+        if url is not None and not url.startswith(known):
+            raise ValueError(f"should begin with {' or '.join(known)}")
+        return url
+
+    @field_validator("uri_allow")
+    @classmethod
+    def _places(cls, places: tuple[str, ...]) -> tuple[str, ...]:
+        from app.sources.policy import Entry  # it reads settings itself
+
+        for place in places:
+            Entry.read(place)
+        return places
+
+    @field_validator("uri_allow_networks")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            ipaddress.ip_network(network)
+        return networks
+
+    @field_validator("device")
+    @classmethod
+    def _a_device(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+            raise ValueError("should be auto, cpu, cuda or cuda:<n>")
+        return device
+
+    @field_validator("otel")
+    @classmethod
+    def _a_collector(cls, otel: str) -> str:
+        if otel not in ("off", "console") and not otel.startswith(("http://", "https://")):
+            raise ValueError("should be off, console or http://host:4318")
+        return otel
 
     @field_validator("bootstrap_key")
     @classmethod
@@ -222,4 +283,29 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache
 def get_settings() -> Settings:
-    return Settings()
+    """Of this process's environment. Ends the process when something is wrong with it."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = [(str(one["loc"][0]), one["msg"]) for one in error.errors(include_input=False)]
+        refuse({name: message.removeprefix("Value error, ") for name, message in wrong})
+
+
+def refuse(wrong: Mapping[str, str]) -> NoReturn:
+    """Ends the process with exit code 2 and a line for each setting that is wrong."""
+    for name, message in wrong.items():
+        message = message.replace("Input should", "should")
+        print(f"stillhouse: STILLHOUSE_{name.upper()}: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def usable_home(settings: Settings) -> Path:
+    """The data directory, made if it is not there; ends the process where that cannot be."""
+    home = settings.home.absolute()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        if not os.access(home, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        refuse({"home": f"cannot write to {home}: {error.strerror}. Name a directory of yours."})
+    return home

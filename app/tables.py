@@ -297,6 +297,10 @@ class Job(Owned, Row):
     lease_until: Mapped[datetime | None]
     seq: Mapped[int] = mapped_column(BigInteger, default=0)
     """Last number given to a metric or event of this job."""
+    request_id: Mapped[str | None] = mapped_column(String(128))
+    """Of the request that made it: its logs carry that id wherever they are written."""
+    traceparent: Mapped[str | None] = mapped_column(String(55))
+    """Of the request's span (W3C Trace Context), where it was traced."""
 
     created_at: Mapped[datetime] = _created()
     started_at: Mapped[datetime | None]
@@ -427,6 +431,19 @@ class Artifact(Row):
     token: Mapped[int]
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """A checkpoint's stage and step; whether it is the best one."""
+    created_at: Mapped[datetime] = _created()
+
+
+class Export(Row):
+    """A format of a student that somebody has asked for: until it is an artifact, or for good with
+    the reason why it cannot be made."""
+
+    __tablename__ = "exports"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    format: Mapped[str] = mapped_column(String(16), primary_key=True)
+    error: Mapped[dict[str, Any] | None]
+    """The problem; null while it is being made."""
     created_at: Mapped[datetime] = _created()
 
 

@@ -9,9 +9,12 @@ from sqlalchemy.orm import Session
 from app.db import now, now_plus
 from app.tables import Tally
 
-Name = Literal["sweeps", "rung", "recovered", "poisoned", "removed", "walks"]
+Name = Literal[
+    "sweeps", "rung", "recovered", "poisoned", "removed", "walks", "retentions", "expired"
+]
 """sweeps; bells rung again; attempts that went silent; jobs failed for too many attempts; blobs
-removed; walks through the whole of storage."""
+removed; walks through the whole of storage; rounds of retention, and the artifacts and curves that
+they removed."""
 
 
 def count(session: Session, name: Name, by: int = 1) -> None:

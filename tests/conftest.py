@@ -4,18 +4,23 @@ PostgreSQL is never skipped: STILLHOUSE_TEST_POSTGRES_URL, else the local server
 wheel. The broker is STILLHOUSE_TEST_REDIS_URL, else one from a wheel.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from app.db import Database
 from app.migrate import upgrade
 from app.settings import Settings
 from app.storage import DirectoryStorage
 from tests.databases import answers, empty, fresh_postgres
+
+# Nobody configures logging for services that run in a test's own process.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
 
 LOCAL_POSTGRES = "postgresql://postgres@127.0.0.1:5432/postgres"
 

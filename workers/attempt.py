@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as StillBusy
+from contextvars import copy_context
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app import tracing
 from app.blobs import BytesGone
 from app.errors import problem_document
 from app.settings import Settings
@@ -74,6 +77,7 @@ class Attempt:
         self._began = time.monotonic()
         self._kill_at = float("inf")
         self._overtime = False
+        self._phases = tracing.Phases()
         self._memory = MemoryWatch(settings.process_memory)
         self.blameless = False
         self._refilled = False
@@ -89,9 +93,37 @@ class Attempt:
 
     def run(self) -> State | None:
         """Trains, and returns what became of the job; None when this attempt lost its hold."""
+        claim = self._claim
+        with tracing.span(
+            "queue",
+            kind="consumer",
+            parent=claim.traceparent,
+            since=claim.queued_at,
+            job=claim.job_id,
+        ):
+            waited = tracing.traceparent()
+        with (
+            structlog.contextvars.bound_contextvars(**self._context),
+            tracing.span("attempt", parent=waited, **self._context) as span,
+        ):
+            state = self._carry_out()
+            log.info("%s: attempt %d ended: %s", claim.job_id, claim.attempt, state)
+            if span:
+                span.set_attribute("state", str(state or "fenced"))
+            return state
+
+    @property
+    def _context(self) -> dict[str, Any]:
+        """What stands on each line that is logged of this attempt, and at its head in the job's own
+        log."""
+        claim = self._claim
+        context = {"job": claim.job_id, "attempt": claim.attempt}
+        return context | ({"request_id": claim.request_id} if claim.request_id else {})
+
+    def _carry_out(self) -> State | None:
         try:
             trainer = self._trainer = self._standby.take()
-            self._log.say("attempt begins", attempt=self._claim.attempt)
+            self._log.say("attempt begins", **self._context)
             self._watchdog = Watchdog(0.75 * self._ledger.lease_s, bark=trainer.kill)
             try:
                 trouble = self._train(trainer)
@@ -120,7 +152,10 @@ class Attempt:
                 # Memory is watched from here: what CUDA maps counts as if it were used.
                 bounds={"file_bytes": self._settings.process_file_bytes},
             )
-            self._listen(trainer)
+            try:
+                self._listen(trainer)
+            finally:
+                self._phases.close()
             self._persist(self._flush)
         except Fenced:
             raise
@@ -157,6 +192,7 @@ class Attempt:
                 self._progress = event
             case "phase":
                 self._phase = event["phase"]
+                self._phases.enter(self._phase.partition(" ")[0])
                 self._flush_at = 0.0
             case "metrics":
                 self._points += event["points"]
@@ -234,7 +270,8 @@ class Attempt:
 
     def _while_beating(self, action: Callable[[], T]) -> T:
         """Does what may take long (moving files), keeping the lease meanwhile."""
-        future = self._files.submit(action)
+        # With the context: what is logged there says of which job it is.
+        future = self._files.submit(copy_context().run, action)
         while True:
             try:
                 return future.result(timeout=max(self._flush_at - time.monotonic(), 0.01))

@@ -8,18 +8,23 @@ Inspections: `-Q light --pool threads`, so that they never wait behind hours of 
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    setup_logging,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
+from app import loglines, tracing
 from app.queue import configure
-from app.settings import get_settings
+from app.settings import get_settings, usable_home
 from workers.host import Host
 
 app = configure(Celery("stillhouse", include=["workers.tasks"]), get_settings())
 app.conf.update(
     # Celery would make every print of ours a warning.
     worker_redirect_stdouts=False,
-    # Ours is the only log configuration that a person running this has asked for.
-    worker_hijack_root_logger=True,
     # Nobody controls workers through the broker: one connection and one open door less.
     worker_enable_remote_control=False,
     # Trainings end with a checkpoint; the supervisor has its own limit for that.
@@ -36,9 +41,17 @@ def host() -> Host:
     return _host
 
 
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _log(**_: Any) -> None:
+    # Whoever connects to this signal configures logging in Celery's stead.
+    loglines.configure(get_settings().log_format, get_settings().log_level)
+
+
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def _start(sender: str, instance: Any, **_: Any) -> None:
     global _host
+    usable_home(get_settings())
+    tracing.start(get_settings(), "worker")
     _host = Host(
         get_settings(),
         app,

@@ -16,12 +16,15 @@ from app.webhooks.secrets import SecretMaker
 from workers.blobcache import BlobCache
 from workers.courier import LOOK_S, Courier
 from workers.deliveries import Deliveries
+from workers.exporter import Exporter
+from workers.exports import Exports
 from workers.forks import Forks, may_fork
 from workers.inspection import Inspector
 from workers.janitor import Janitor
 from workers.ledger import Ledger
 from workers.post import Post
 from workers.processes import Spawner, Trainer, trainer_environment
+from workers.retention import Retention
 from workers.roster import Roster
 from workers.standby import Standby
 from workers.supervisor import Supervisor
@@ -81,6 +84,13 @@ class Host:
             settings=settings,
             shutdown=self.shutdown,
         )
+        self.exporter = Exporter(
+            exports=Exports(self._database),
+            storage=storage,
+            standby=self._standby,
+            settings=settings,
+            shutdown=self.shutdown,
+        )
         self._roster = Roster(self._database, worker, "train" if self.trains else LIGHT_QUEUE)
         self._tickers = [
             Ticker("hello", HELLO_S, self._listen),
@@ -111,6 +121,7 @@ class Host:
             home=settings.home,
             grace_s=settings.blob_grace_s,
             stray_grace_s=settings.stray_grace_s,
+            retention=Retention(self._database, settings),
         )
         self._tickers.append(Ticker("clean", CLEAN_S, janitor.clean))
 

@@ -14,6 +14,7 @@ from app.states import HELD
 from app.storage import Storage
 from app.tables import Delivery, IdempotencyKey, Job, Upload
 from workers.blobcache import BlobCache
+from workers.retention import Retention
 
 KEYS_S = timedelta(hours=24).total_seconds()
 """How long an Idempotency-Key is remembered."""
@@ -44,6 +45,7 @@ class Janitor:
         home: Path,
         grace_s: float,
         stray_grace_s: float,
+        retention: Retention | None = None,
         walk_s: float = WALK_S,
     ) -> None:
         self._database = database
@@ -52,6 +54,7 @@ class Janitor:
         self._runs = home.absolute() / "runs"
         self._grace_s = grace_s
         self._stray_grace_s = stray_grace_s
+        self._retention = retention
         self._walk_s = walk_s
 
     def clean(self) -> None:
@@ -62,6 +65,8 @@ class Janitor:
         self._forget(IdempotencyKey, KEYS_S)
         self._forget(Delivery, DELIVERIES_S)
         self._forget_uploads()
+        if self._retention is not None:
+            self._retention.apply()
         self._walk()
         blobs.mark_orphans(self._database)
         removed = blobs.remove_orphans(self._database, self._storage, grace_s=self._grace_s)

@@ -13,6 +13,8 @@ Orders (supervisor -> trainer's stdin):
      "max_bytes": INT}
     {"order": "evaluate", "subject": {TeacherFile}, "dataset": {PreparedFile}, "split": STR,
      "class_names": [...] or null}
+    {"order": "export_student", "file": PATH, "about": PATH, "network": {...}, "format": STR,
+     "out": PATH}
 
 Each with "bounds": {"memory_bytes": INT or null, "file_bytes": INT or null}, which the trainer lays
 upon itself first (limits.py).
@@ -29,8 +31,8 @@ Events (trainer -> supervisor), each with its name in "event":
     checkpoint  name, file, sha256, size, stage, step, best    a new file in the run's folder
     deliverable name, file, sha256, size, stage                what a finished stage hands on
     artifact    name, kind, format, file, sha256, size         student, report, ...
-                facts {...}                                    a report's figures, kept in its row
-    inspected   facts                                the answer to an inspection or evaluation
+                 facts {...}                                    a report's figures, kept in its row
+    inspected   facts                                          the answer to all but train
     failed      problem {...}                                  the job's or the resource's `error`
     stopped     -                                              ended on SIGTERM, after a checkpoint
     done        -

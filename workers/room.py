@@ -25,9 +25,9 @@ def passes(error: BaseException) -> bool:
 
 def bytes_needed(spec: dict[str, Any]) -> int:
     """What an attempt at a job may write to its worker's disk, as far as the student tells: two
-    checkpoints and the student itself."""
+    checkpoints, the student itself, and its bundle."""
     try:
         student = JobSpec.model_validate(spec).student.network
     except ValidationError:  # of another version: the attempt itself will say so
         return 0
-    return 4 * student.parameters * (2 * CHECKPOINT_COPIES + 1)
+    return 4 * student.parameters * (2 * CHECKPOINT_COPIES + 2)

@@ -120,7 +120,7 @@ def prepared(file: JobFile, out: Path) -> PreparedFile:
     if isinstance(dataset, PreparedFile):
         return dataset
     facts = inspect_dataset(_sources(file, dataset), dataset, out / "dataset.safetensors", Limits())
-    return PreparedFile(file=out / "dataset.safetensors", facts=facts)
+    return PreparedFile(file=out / "dataset.safetensors", facts=facts, name=dataset.name)
 
 
 def _sources(file: JobFile, dataset: DatasetSpec) -> Files | None:
@@ -196,8 +196,19 @@ def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None
             names = order["class_names"]
             result = evaluate_checkpoint(subject, dataset, order["split"], names, device)
             events.send("inspected", facts=result)
+        case "export_student":
+            _export(order)
+            events.send("inspected", facts={})
         case unknown:
             raise ValueError(f"no such order: {unknown}")
+
+
+def _export(order: dict[str, Any]) -> None:
+    from workers.export.graphs import export_student  # a second, which no training should wait for
+
+    network = TypeAdapter(NetworkSpec).validate_python(order["network"])
+    about = json.loads(Path(order["about"]).read_text())
+    export_student(network, Path(order["file"]), about, order["format"], Path(order["out"]))
 
 
 def _files(by_split: dict[Any, list[str]]) -> Files | None:

@@ -77,6 +77,7 @@ class Run:
                 dataset.id: PreparedFile(
                     file=self._path(dataset.sha256),
                     facts=DatasetFacts.model_validate(dataset.facts),
+                    name=dataset.name,
                 )
             },
             files={id_: self._path(sha256) for id_, sha256 in claim.files.items()},
@@ -90,6 +91,7 @@ class Run:
             once={
                 made.name: path for made in claim.once if (path := self._whole(made)) is not None
             },
+            curves=claim.curves,
         )
 
     def _teacher(self, teacher_id: str) -> TeacherFile:

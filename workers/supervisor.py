@@ -83,7 +83,6 @@ class Supervisor:
             shutdown=self._shutdown,
         )
         state = attempt.run()
-        log.info("%s: attempt %d ended: %s", job_id, claim.attempt, state)
         if state is State.QUEUED and attempt.blameless:
             self._rest_until[job_id] = time.monotonic() + self._settings.disk_full_pause_s
         elif state is State.QUEUED:

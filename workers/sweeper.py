@@ -9,6 +9,7 @@ from app.db import Database
 from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
 from app.tables import Dataset, Evaluation, Teacher
 from workers.election import elected
+from workers.exports import Exports
 from workers.ledger import Ledger
 from workers.verdicts import Verdicts
 
@@ -39,6 +40,7 @@ class Sweeper:
         self._database = database
         self._ledger = ledger
         self._verdicts = Verdicts(database)
+        self._exports = Exports(database)
         self._doorbell = doorbell
         self._waiting = waiting
         self._home = home
@@ -79,6 +81,9 @@ class Sweeper:
                 rung += 1
             for evaluation_id in self._verdicts.waiting(Evaluation, for_s=CHECKING_S):
                 self._doorbell.evaluate(evaluation_id)
+                rung += 1
+            for job_id in self._exports.waiting(for_s=CHECKING_S):
+                self._doorbell.export_student(job_id)
                 rung += 1
         return rung
 

@@ -1,6 +1,6 @@
 """What an artifact tells of itself."""
 
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from app.http.schema import Resource, example
@@ -41,6 +41,21 @@ class ArtifactOut(Resource, json_schema_extra=example(STUDENT)):
             facts=row.facts,
             url=f"/jobs/{row.job_id}/artifacts/{quote(row.name)}",
         )
+
+
+EXPORT: dict[str, Any] = {
+    "job": "job_06a1x7k2m3n4p5q6r7s8t9v0w",
+    "format": "onnx",
+    "state": "making",
+}
+
+
+class ExportOut(Resource, json_schema_extra=example(EXPORT)):
+    """A format of a student that a worker is making."""
+
+    job: str
+    format: str
+    state: Literal["making"]
 
 
 class ArtifactsOut(Resource, json_schema_extra=example({"data": [STUDENT]})):

@@ -36,6 +36,7 @@ DATASET: dict[str, Any] = {
     "cut": ["validation", "test"],
     "teacher_outputs": None,
     "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "license": "CC BY 4.0 (Alpaydin and Kaynak 1998, doi:10.24432/C50P49)",
     "source_sha256": None,
     "bytes": 460032,
     "preview": [],
@@ -72,6 +73,8 @@ class DatasetOut(Resource, json_schema_extra=example(DATASET)):
     """Whether it brings logits or probabilities of a teacher of its own."""
     sha256: str | None = None
     """Of the prepared examples."""
+    license: str | None = None
+    """Under which the data may be used, where that is known."""
     source_sha256: str | None = None
     """Of what a uri gave, before it was prepared."""
     bytes: int | None = None

@@ -27,6 +27,7 @@ COUNTERS = {
     "recovered": "Attempts that sweepers ended because their worker went silent.",
     "poisoned": "Jobs failed for too many attempts without progress.",
     "removed": "Blobs removed that nothing referred to.",
+    "expired": "Artifacts and curves removed for their age.",
     "walks": "Walks through the whole storage for bytes that no row knows.",
 }
 

@@ -15,6 +15,8 @@ from app.errors import Problem, RequestTimeout, TooLarge, UnsupportedMedia
 from app.http.problems import problem_response
 from app.settings import MIB, Settings
 
+log = structlog.get_logger("stillhouse.requests")
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 
 _STREAMED = re.compile(r"POST /files|PUT /uploads/[^/]+/parts/[^/]+")
@@ -26,7 +28,8 @@ DRAIN_SECONDS = 5.0
 
 
 class RequestIds:
-    """Gives each request an id, the client's own where it sent one, and returns it."""
+    """Gives each request an id, the client's own where it sent one, returns it, and logs how the
+    request went."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -38,16 +41,34 @@ class RequestIds:
         request_id = given if _REQUEST_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
         scope.setdefault("state", {})["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        began = time.perf_counter()
+        status = 500
 
         async def with_id(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                status = message["status"]
             await send(message)
 
         try:
             await self.app(scope, receive, with_id)
         finally:
+            _log(scope, status, time.perf_counter() - began)
             structlog.contextvars.clear_contextvars()
+
+
+def _log(scope: Scope, status: int, seconds: float) -> None:
+    """Clients that poll would fill the log with what went well."""
+    read = scope["method"] in ("GET", "HEAD", "OPTIONS")
+    level = "error" if status >= 500 else "debug" if read and status < 400 else "info"
+    getattr(log, level)(
+        "request",
+        method=scope["method"],
+        path=scope["path"],
+        status=status,
+        ms=round(1000 * seconds, 1),
+    )
 
 
 class BodyLimits:

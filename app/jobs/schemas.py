@@ -64,6 +64,7 @@ JOB: dict[str, Any] = {
     "created_at": "2026-03-01T12:00:00Z",
     "started_at": "2026-03-01T12:00:00.2Z",
     "finished_at": None,
+    "request_id": "req_5f0c2b7e9a31c4d8e6f70912",
     "links": {"self": f"/jobs/{_ID}", **{name: f"/jobs/{_ID}/{name}" for name in LINKS}},
 }
 
@@ -92,6 +93,8 @@ class JobOut(Resource, json_schema_extra=example(JOB)):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    request_id: str | None
+    """Of the request that made it, which the service's logs carry."""
     links: dict[str, str]
 
     @classmethod
@@ -112,6 +115,7 @@ class JobOut(Resource, json_schema_extra=example(JOB)):
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
+            request_id=row.request_id,
             links={"self": here, **{name: f"{here}/{name}" for name in LINKS}},
         )
 

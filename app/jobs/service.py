@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from app import tracing
 from app.db import after_commit
 from app.ids import new_id
 from app.jobs import repository
@@ -40,6 +41,8 @@ def queue(
         spec=spec.model_dump(mode="json"),
         labels=dict(spec.labels),
         progress=_not_begun(spec, material),
+        request_id=session.info.get("request_id"),
+        traceparent=tracing.traceparent(),
         **values,
     )
     repository.add(session, job)

@@ -166,7 +166,8 @@ class AuditOut(Resource, json_schema_extra=example(ENTRY)):
     key: str | None
     """Null where no key was asked for, and for the command line."""
     action: str
-    """An `operationId` of this document."""
+    """An `operationId` of this document; `expire_checkpoints`, `expire_artifacts` and
+    `expire_metrics` are the service's own doing."""
     subject: str | None
     """The id of what was made, changed or deleted."""
     request_id: str | None

@@ -130,6 +130,9 @@ class DatasetSpec(Spec):
     class_names: tuple[Name, ...] | None = Field(default=None, min_length=1, max_length=MAX_CLASSES)
     """In the order of the classes. Labels that are text are looked up here; without it their
     sorted values are the classes."""
+    license: Name | None = None
+    """Under which the data may be used: an SPDX identifier or a few words, told in the bundle of
+    every student."""
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:
@@ -180,5 +183,7 @@ class DatasetFacts(Spec):
     sha256: str
     bytes: int
     preview: tuple[PreviewRow, ...]
+    license: str | None = None
+    """As it was given; of a builtin data set, its own."""
     source_sha256: str | None = None
     """Of what a uri gave, before it was prepared."""

@@ -31,6 +31,7 @@ class PreparedFile(Spec):
 
     file: Path
     facts: DatasetFacts
+    name: str | None = None
 
 
 class Checkpoint(Spec):
@@ -73,3 +74,5 @@ class JobFile(Spec):
     deliverables: tuple[Deliverable, ...] = ()
     once: dict[str, Path] = Field(default_factory=dict)
     """What an earlier attempt computed once, by artifact name."""
+    curves: dict[str, tuple[tuple[float, float], ...]] = Field(default_factory=dict)
+    """(epoch, value) of what earlier attempts measured, by metric: for the card's pictures."""

@@ -75,6 +75,8 @@ class DatasetOut(Answer):
     """Whether it brings logits or probabilities of a teacher of its own."""
     sha256: str | None = None
     """Of the prepared examples."""
+    license: str | None = None
+    """Under which the data may be used, where that is known."""
     source_sha256: str | None = None
     """Of what a uri gave, before it was prepared."""
     bytes: int | None = None
@@ -151,6 +153,8 @@ class JobOut(Answer):
     created_at: AwareDatetime
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
+    request_id: str | None
+    """Of the request that made it, which the service's logs carry."""
     links: dict[str, str]
 
 

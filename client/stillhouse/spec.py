@@ -999,6 +999,11 @@ class DatasetSpec(TypedDict):
     In the order of the classes. Labels that are text are looked up here; without it their
     sorted values are the classes.
     """
+    license: NotRequired[str | None]
+    """
+    Under which the data may be used: an SPDX identifier or a few words, told in the bundle of
+    every student.
+    """
 
 
 class JobSpec(TypedDict):

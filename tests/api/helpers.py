@@ -116,6 +116,10 @@ class Rows:
         with self.database.transaction() as session:
             session.execute(sa.update(table).where(table.id == row_id).values(**values))
 
+    def change(self, statement: sa.Update) -> None:
+        with self.database.transaction() as session:
+            session.execute(statement)
+
     def _add(self, row: Any) -> str:
         if isinstance(row, Owned):
             row.project_id = self.project

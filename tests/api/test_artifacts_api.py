@@ -3,8 +3,13 @@ import json
 
 import httpx
 import pytest
+import redis
+import sqlalchemy as sa
 
-from tests.api.helpers import Rows, assert_problem
+from app.db import Database, now_plus
+from app.settings import Settings
+from app.tables import Export
+from tests.api.helpers import Rows, assert_problem, serve
 
 WEIGHTS = bytes(range(256)) * 40
 REPORT = {"verdict": "helped", "sentence": "It helped."}
@@ -53,10 +58,65 @@ def test_the_student(api: httpx.Client, done: str) -> None:
 
 
 def test_formats(api: httpx.Client, done: str, rows: Rows) -> None:
-    assert_problem(api.get(f"/jobs/{done}/student?format=onnx"), 404, "format_not_made")
-    rows.artifact(done, "student.onnx", b"onnx", format="onnx")
-    assert api.get(f"/jobs/{done}/student?format=onnx").content == b"onnx"
+    assert_problem(api.get(f"/jobs/{done}/student?format=bundle"), 404, "format_not_made")
+    rows.artifact(done, "student.zip", b"PK", format="bundle")
+    got = api.get(f"/jobs/{done}/student?format=bundle")
+    assert (got.content, got.headers["content-type"]) == (b"PK", "application/zip")
     assert api.get(f"/jobs/{done}/student?format=pickle").status_code == 422
+
+
+def test_a_format_is_made_when_it_is_asked_for(
+    api: httpx.Client, done: str, rows: Rows, database: Database
+) -> None:
+    address = f"/jobs/{done}/student?format=onnx"
+    for _ in range(2):
+        asked = api.get(address)
+        assert (asked.status_code, asked.headers["retry-after"]) == (202, "2")
+        assert asked.json() == {"job": done, "format": "onnx", "state": "making"}
+    with database.reading() as session:
+        (row,) = session.scalars(sa.select(Export))
+        assert (row.job_id, row.format, row.error) == (done, "onnx", None)
+
+    problem = {"code": "format_does_not_fit", "detail": "Its weights are integers."}
+    rows.change(sa.update(Export).values(error=problem))
+    refused = assert_problem(api.get(address), 409, "format_does_not_fit")
+    assert refused["detail"] == problem["detail"]
+    assert not refused["retryable"]
+    rows.change(sa.update(Export).values(created_at=now_plus(-3601)))
+    assert api.get(address).status_code == 202, "another version may be able to"
+
+    rows.artifact(done, "student.onnx", b"onnx", format="onnx")
+    assert api.get(address).content == b"onnx"
+
+
+def test_integers_fit_their_own_format_and_the_bundle(api: httpx.Client, rows: Rows) -> None:
+    job_id = rows.job(state="succeeded")
+    form = {"weights": 4, "activations": 8, "first_and_last": False}
+    rows.artifact(job_id, "student.safetensors", WEIGHTS, facts={"quantization": form})
+    rows.artifact(job_id, "student.zip", b"PK", format="bundle")
+    assert api.get(f"/jobs/{job_id}/student").content == WEIGHTS
+    assert api.get(f"/jobs/{job_id}/student?format=bundle").content == b"PK"
+    for format_ in ("onnx", "pt2"):
+        answer = api.get(f"/jobs/{job_id}/student?format={format_}")
+        detail = assert_problem(answer, 409, "format_does_not_fit")["detail"]
+        assert "integers" in detail
+        assert "bundle" in detail
+
+
+def test_asking_for_a_format_rings_for_it_once(settings: Settings, rows: Rows) -> None:
+    """On the broker: the row is the truth, the message only the bell."""
+    settings = settings.model_copy(update={"broker_url": f"{settings.broker}/7"})
+    job = rows.job(state="succeeded")
+    rows.artifact(job, "student.safetensors", WEIGHTS)
+    broker = redis.Redis.from_url(settings.broker)
+    broker.flushdb()
+    with serve(settings) as address, httpx.Client(base_url=address) as api:
+        for _ in range(3):
+            assert api.get(f"/jobs/{job}/student?format=pt2").status_code == 202
+    assert broker.llen("light") == 1
+    message = json.loads(broker.lpop("light"))
+    assert message["headers"]["task"] == "workers.tasks.export_student"
+    broker.close()
 
 
 def test_the_report(api: httpx.Client, done: str) -> None:
@@ -82,7 +142,8 @@ def test_a_student_outlives_its_baselines(api: httpx.Client, rows: Rows, state: 
     job_id = rows.job(state=state)
     rows.artifact(job_id, "student.safetensors", WEIGHTS)
     assert api.get(f"/jobs/{job_id}/student").content == WEIGHTS
-    assert_problem(api.get(f"/jobs/{job_id}/student?format=onnx"), 409, "job_not_succeeded")
+    assert api.get(f"/jobs/{job_id}/student?format=onnx").status_code == 202
+    assert_problem(api.get(f"/jobs/{job_id}/student?format=bundle"), 404, "format_not_made")
     assert_problem(api.get(f"/jobs/{job_id}/report"), 409, "job_not_succeeded")
 
 

@@ -39,6 +39,14 @@ def test_a_job_is_waited_for_read_and_downloaded(still: Stillhouse, job: Job, fo
     assert {it.name for it in folder.iterdir()} == {"student.safetensors", "network.json"}
 
 
+@pytest.mark.slow
+def test_formats_are_waited_for_until_they_are_made(job: Job, folder: Path) -> None:
+    assert job.download(format="bundle").read_bytes()[:2] == b"PK"
+    path = job.download(format="onnx")
+    (artifact,) = [it for it in job.artifacts() if it.name == "student.onnx"]
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256
+
+
 def test_every_point_can_be_exported(job: Job, folder: Path) -> None:
     text = job.export_metrics("curves.csv", keys=["validation/accuracy"]).read_text()
     assert len(text.splitlines()) == 1 + 5

@@ -1,6 +1,8 @@
 """Apprentices: the loss by hand, the traps, the three schemes, and what is handed on."""
 
+import importlib.util
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +121,23 @@ def accuracy_of_the_file(out: Path, digits: Any, network: dict[str, Any]) -> flo
     )
     split = Data(Prepared.open(digits.file), torch.device("cpu")).split("test")
     classes = predict(student, split.inputs, Arithmetic(torch.device("cpu"), "fp32")).argmax(dim=1)
-    said = pq.read_table(out / "predictions.parquet")["student"].to_numpy()
-    assert (classes.numpy() == said).all()
+    assert (classes.numpy() == predictions(out)).all()
     return float((classes == split.labels).double().mean())
+
+
+def predictions(out: Path) -> np.ndarray:
+    return pq.read_table(out / "predictions.parquet")["student"].to_numpy()
+
+
+def answers_of_the_bundle(out: Path, digits) -> np.ndarray:
+    """On the test split as it is stored, by its own loader."""
+    with zipfile.ZipFile(out / "student.zip") as archive:
+        archive.extractall(out / "elsewhere")
+    found = importlib.util.spec_from_file_location("load", out / "elsewhere" / "load.py")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    with torch.inference_mode():
+        return module.load()(Prepared.open(digits.file).split("test").x).argmax(1).numpy()
 
 
 @pytest.mark.parametrize("images", [False, True], ids=["mlp", "convnet"])
@@ -154,6 +170,7 @@ def test_each_scheme_hands_on_what_was_evaluated(run, digits, scheme, quantize, 
     accuracy = accuracy_of_the_file(out, digits, network)
     assert told["student"]["accuracy"] == pytest.approx(accuracy)
     assert accuracy > 0.5
+    assert (answers_of_the_bundle(out, digits) == predictions(out)).all()
     stored = sum(value.nbytes for value in load_file(out / "student.safetensors").values())
     assert told["student"]["bytes"] == stored
     assert told["verdict"] != "no baseline"

@@ -463,10 +463,10 @@ def test_the_log_goes_on_over_attempts(world):
     assert [one for one in lines if not one.startswith("time=")] == ["one", "two"]
     told = [one.partition(" ")[2] for one in lines if one.startswith("time=")]
     assert told == [
-        'event="attempt begins" attempt=1',
+        f'event="attempt begins" job={job_id} attempt=1',
         'event="attempt ended" attempt=1 '
         'how="the trainer ended with exit code 3 and without a result"',
-        'event="attempt begins" attempt=2',
+        f'event="attempt begins" job={job_id} attempt=2',
         'event="attempt ended" attempt=2 how=done',
     ]
 

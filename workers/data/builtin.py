@@ -8,6 +8,8 @@ from app.spec.dataset import DatasetSpec
 from workers.data.collect import Collector
 from workers.data.raw import Limits, Raw, Rows
 
+LICENSE = "CC BY 4.0 (Alpaydin and Kaynak 1998, doi:10.24432/C50P49)"
+
 
 def digits(spec: DatasetSpec, limits: Limits) -> Raw:
     """scikit-learn's digits: (1797, 8, 8) uint8 with values 0 to 16, ten classes, no test split."""
@@ -20,4 +22,4 @@ def digits(spec: DatasetSpec, limits: Limits) -> Raw:
     collector.add("train", Rows(bunch.images.astype(np.uint8), labels))
     raw = collector.finish()
     names = raw.class_names or tuple(str(digit) for digit in range(10))
-    return replace(raw, classes=len(names), class_names=names, scale=1 / 16)
+    return replace(raw, classes=len(names), class_names=names, scale=1 / 16, license=LICENSE)

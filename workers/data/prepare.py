@@ -48,6 +48,7 @@ def prepare(raw: Raw, spec: DatasetSpec, out_path: Path) -> DatasetFacts:
         labelled=bool(balance),
         cut=tuple(split for split in places if split not in raw.splits),
         teacher_outputs=raw.teacher_outputs,
+        license=spec.license or raw.license,
         sha256=sha256,
         bytes=size,
         preview=preview(

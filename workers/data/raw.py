@@ -60,6 +60,8 @@ class Raw:
     teacher_outputs: TeacherOutputs | None
     scale: float | None = None
     """What brings a stored value to [0, 1], where the dtype alone does not tell."""
+    license: str | None = None
+    """Of a source whose own is known."""
 
 
 @dataclass(frozen=True)

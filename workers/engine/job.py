@@ -20,7 +20,15 @@ from workers.engine import loop
 from workers.engine.allocator import keep_memory
 from workers.engine.bench import Bench, Data, load_teacher
 from workers.engine.cache import Cache
-from workers.engine.conduct import Conductor, Stopped, Trained, planned_epochs, wants_baseline
+from workers.engine.conduct import (
+    ENGINE_VERSION,
+    Conductor,
+    Stopped,
+    Trained,
+    planned_epochs,
+    wants_baseline,
+)
+from workers.engine.curves import Recorder
 from workers.engine.device import Arithmetic, pick_device, resolve
 from workers.engine.evaluate import predict, validation_metrics
 from workers.engine.keep import Keep
@@ -40,6 +48,7 @@ from workers.engine.report import (
 from workers.engine.reporter import Reporter, file_facts
 from workers.engine.soft_targets import Teacher
 from workers.engine.waiting import considerate
+from workers.export.provenance import provenance
 from workers.networks.preprocess import Preprocessed
 
 
@@ -51,6 +60,7 @@ def run_job(
     the reporter asked for an end."""
     job = file.job
     keep_memory()
+    reporter = recorder = Recorder(reporter, file.curves)
     reporter.send("phase", phase="validating")
     resolved = file.resolved or resolve(
         file.device, file.threads, job.training.precision, job.student.network.flops
@@ -64,9 +74,10 @@ def run_job(
     preprocess = facts.preprocess.model_dump(mode="json")
     data = Data(Prepared.open(dataset.file), device)
     teachers = []
+    hashes = {}
     for identity in job.teachers:
         entry = file.teachers[identity]
-        sha256 = entry.sha256 or str(file_facts(entry.file)["sha256"])
+        sha256 = hashes[identity] = entry.sha256 or str(file_facts(entry.file)["sha256"])
         network = load_teacher(entry, preprocess)
         own = entry.preprocess.model_dump_json() if entry.preprocess else facts.sha256
         teachers.append(Teacher(network, f"{sha256}/{own}"))
@@ -108,7 +119,7 @@ def run_job(
         stages=len(epochs),
     )
     conductor = Conductor(file, run, bench, epochs)
-    publisher = Publisher(out, reporter)
+    publisher = Publisher(out, reporter, file, facts)
     judge = Judge(bench, data)
 
     students = []
@@ -120,7 +131,7 @@ def run_job(
         students.append(student)
         if len(students) == 1:  # published before anything that could still fail
             reporter.send("phase", phase="exporting")
-            publisher.student(student.network, file, preprocess, facts.class_names)
+            publisher.student(student.network)
             if student.full_precision is not None:
                 publisher.full_precision(student.full_precision)
 
@@ -149,6 +160,8 @@ def run_job(
     }
     publisher.predictions(sides, data.split(judge.split).labels)
     publisher.report(report)
+    origin = provenance(file, dataset, resolved, teachers=hashes, engine=ENGINE_VERSION)
+    publisher.card(report, recorder.curves, origin)
 
 
 @dataclass
@@ -226,7 +239,10 @@ class Judge:
         costs = [self.cost(network, inputs) for network in networks]
         total = {key: sum(one[key] for one in costs) for key in costs[0]}
         each = [measures(member, None) for member in members]
-        told = [{key: one[key] for key in one if key != "per_class"} for one in each]
+        told = [
+            {key: one[key] for key in one if key not in ("per_class", "reliability")}
+            for one in each
+        ]
         return measures(together, class_names) | total | {"members": told}
 
     def cost(self, network: Any, inputs: Tensor) -> dict[str, Any]:

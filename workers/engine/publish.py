@@ -1,45 +1,56 @@
-"""Artifacts of a finished job: the student, its report, its predictions, its card."""
+"""Artifacts of a finished job: the student, its report, its predictions, its card, its bundle."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from app.spec.dataset import DatasetFacts
 from app.spec.jobfile import JobFile
-from app.spec.quantization import METADATA
+from app.spec.quantization import METADATA, Quantization
+from workers.engine.curves import Curves
 from workers.engine.report import Answers
 from workers.engine.reporter import Reporter, file_facts
+from workers.export.bundle import write_bundle
+from workers.export.card import card
+from workers.export.loader import NotPortable, loader
+from workers.export.pictures import pictures
 from workers.networks.preprocess import Preprocessed
 from workers.networks.store import save_network
+
+LOADER = "load.py"
+LICENSE = """\
+The weights in this bundle were trained on "{name}", whose license is:
+
+    {license}
+
+What it asks for (attribution, say) may go for the weights too.
+"""
 
 
 class Publisher:
     """Writes files into the run's folder and tells the reporter of each."""
 
-    def __init__(self, out: Path, reporter: Reporter) -> None:
-        self.out, self.reporter = out, reporter
+    def __init__(self, out: Path, reporter: Reporter, file: JobFile, facts: DatasetFacts) -> None:
+        self.out, self.reporter, self.facts = out, reporter, facts
+        self.network = file.job.student.network
+        self._quantization: Quantization | None = None
 
-    def student(
-        self,
-        student: Preprocessed,
-        file: JobFile,
-        preprocess: dict[str, Any],
-        class_names: Sequence[str] | None,
-    ) -> None:
+    def student(self, student: Preprocessed) -> None:
         """student.safetensors (float32 and integers, no id or time inside) and network.json."""
         save_network(student.network, self.out / "student.safetensors")
         document = {
-            **file.job.student.network.model_dump(mode="json"),
-            "preprocess": preprocess,
-            "class_names": class_names,
+            **self.network.model_dump(mode="json"),
+            "preprocess": self.facts.preprocess.model_dump(mode="json"),
+            "class_names": self.facts.class_names,
+            "input": {"shape": self.facts.feature_shape, "dtype": self.facts.feature_dtype},
         }
-        if student.network.quantization is not None:
-            document[METADATA] = student.network.quantization.model_dump(mode="json")
-        self._json("network.json", document)
-        self._tell("student.safetensors", "student", "safetensors")
+        self._quantization = quantization = student.network.quantization
+        facts = {} if quantization is None else {METADATA: quantization.model_dump(mode="json")}
+        self._json("network.json", document | facts)
+        self._tell("student.safetensors", "student", "safetensors", facts=facts)
         self._tell("network.json", "network", "json")
 
     def full_precision(self, student: Preprocessed) -> None:
@@ -48,11 +59,9 @@ class Publisher:
         self._tell("full_precision.safetensors", "full_precision", "safetensors")
 
     def report(self, report: dict[str, Any]) -> None:
-        """report.json, and the same for people in card.md."""
+        """report.json."""
         self._json("report.json", report)
-        (self.out / "card.md").write_text(card(report))
         self._tell("report.json", "report", "json", facts=figures(report))
-        self._tell("card.md", "card", "markdown")
 
     def predictions(self, sides: dict[str, Answers | None], labels: Any) -> None:
         """predictions.parquet: per example its label and the class each side answered."""
@@ -60,6 +69,51 @@ class Publisher:
         columns |= {name: side.classes for name, side in sides.items() if side is not None}
         pq.write_table(pa.table(columns), self.out / "predictions.parquet")
         self._tell("predictions.parquet", "predictions", "parquet")
+
+    def card(self, report: dict[str, Any], curves: Curves, origin: dict[str, Any]) -> None:
+        """card.md and its pictures, provenance.json, and the bundle of all that: student.zip.
+
+        `origin` is what provenance.json says beside the hashes of the files.
+        """
+        drawn = pictures(report, curves)
+        for name, text in drawn.items():
+            (self.out / name).write_text(text)
+            self._tell(name, "picture", "svg")
+        names = ["student.safetensors", "network.json", "report.json", *drawn]
+        names += self._loader() + self._license(origin["dataset"])
+        files = {name: file_facts(self.out / name) for name in names}
+        told = {name: {"sha256": one["sha256"], "size": one["size"]} for name, one in files.items()}
+        self._json("provenance.json", {**origin, "files": told})
+        self._tell("provenance.json", "provenance", "json")
+        (self.out / "card.md").write_text(
+            card(report, origin, drawn, self._rows(), bundled=LOADER in names)
+        )
+        self._tell("card.md", "card", "markdown")
+        if LOADER in names:
+            write_bundle(self.out / "student.zip", self.out, ["card.md", "provenance.json", *names])
+            self._tell("student.zip", "student", "bundle")
+
+    def _loader(self) -> list[str]:
+        """load.py; nothing for a network that cannot be had without this project."""
+        try:
+            text = loader(self.network, self._quantization, rows=self._rows())
+        except NotPortable as reason:
+            print(f"there will be no bundle: {reason}", flush=True)  # noqa: T201
+            return []
+        (self.out / LOADER).write_text(text)
+        return [LOADER]
+
+    def _license(self, data: dict[str, Any]) -> list[str]:
+        if not data["license"]:
+            return []
+        text = LICENSE.format(name=data["name"] or data["id"], license=data["license"])
+        (self.out / "LICENSE.txt").write_text(text)
+        return ["LICENSE.txt"]
+
+    def _rows(self) -> str:
+        """What goes into the student and comes out, in words."""
+        shape = " x ".join(map(str, ("N", *self.facts.feature_shape)))
+        return f"{shape} ({self.facts.feature_dtype}, as stored) -> N x {self.network.classes}"
 
     def _json(self, name: str, document: dict[str, Any]) -> None:
         (self.out / name).write_text(json.dumps(document, indent=2, allow_nan=False) + "\n")
@@ -81,66 +135,3 @@ def figures(report: dict[str, Any]) -> dict[str, Any]:
         "difference": change and {name: change[name] for name in ("accuracy", "interval", "p")},
         "verdict": report["verdict"],
     }
-
-
-def card(report: dict[str, Any]) -> str:
-    """A model card: the verdict first, then the table."""
-    head = (
-        "accuracy",
-        "95 % interval",
-        "errors",
-        "NLL",
-        "ECE",
-        "parameters",
-        "bytes",
-        "MFLOP",
-        "ms",
-    )
-    rows: list[tuple[str, ...]] = [("", *head)]
-    for name in ("teacher", "student", "full_precision", "baseline"):
-        side = report.get(name)
-        if side is not None:
-            rows.append((name.replace("_", " "), *_cells(side)))
-    table = ["| " + " | ".join(row) + " |" for row in rows]
-    table.insert(1, "|" + "---|" * len(rows[0]))
-    return "\n".join(
-        [
-            f"# {report['name']}",
-            "",
-            report["sentence"],
-            "",
-            *_precision(report),
-            *table,
-            "",
-            f"Measured on the {report['split']} split of the data set, in float32.",
-            "",
-        ]
-    )
-
-
-def _precision(report: dict[str, Any]) -> list[str]:
-    quantization = report.get("quantization")
-    if quantization is None:
-        return []
-    activations = quantization["activations"]
-    read = "float32" if activations is None else f"{activations} bits"
-    layers = ", ".join(quantization["layers"])
-    return [f"Weights of {quantization['weights']} bits reading {read} in: {layers}.", ""]
-
-
-def _cells(side: dict[str, Any]) -> tuple[str, ...]:
-    def cell(key: str, pattern: str, scale: float = 1) -> str:
-        return pattern.format(side[key] * scale) if side.get(key) is not None else "-"
-
-    interval = side.get("interval")
-    return (
-        cell("accuracy", "{:.2f} %", 100),
-        f"{100 * interval[0]:.2f} - {100 * interval[1]:.2f}" if interval else "-",
-        cell("errors", "{:,}"),
-        cell("nll", "{:.4f}"),
-        cell("ece", "{:.4f}"),
-        cell("parameters", "{:,}"),
-        cell("bytes", "{:,}"),
-        cell("flops", "{:.3f}", 1e-6),
-        cell("latency_ms", "{:.3f}"),
-    )

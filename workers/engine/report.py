@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ def measures(answers: Answers, class_names: Sequence[str] | None) -> dict[str, A
     labels = answers.labels.cpu().numpy()
     log_p = answers.log_probabilities.double().cpu().numpy()
     low, high = statistics.wilson(int(right.sum()), len(right))
+    confidence = np.exp(log_p.max(axis=1))
     classes = log_p.shape[1]
     seen = np.bincount(labels, minlength=classes)
     hits = np.bincount(labels, right, minlength=classes)
@@ -56,7 +57,10 @@ def measures(answers: Answers, class_names: Sequence[str] | None) -> dict[str, A
         "errors": int((~right).sum()),
         "examples": len(right),
         "nll": float(-log_p[np.arange(len(labels)), labels].mean()),
-        "ece": statistics.calibration_error(np.exp(log_p.max(axis=1)), right),
+        "ece": statistics.calibration_error(confidence, right),
+        "reliability": [
+            asdict(part) for part in statistics.reliability(confidence, right) if part.examples
+        ],
         "per_class": [
             {
                 "class": c,

@@ -12,10 +12,12 @@ from stillhouse import flow_async, wire
 from stillhouse._async.transport import AsyncTransport, Params, passing
 from stillhouse.errors import ChecksumMismatch, Problem, StillhouseError, UnexpectedAnswer
 from stillhouse.localfiles import Partial, Progress, sha256_of
-from stillhouse.retries import PASSING
+from stillhouse.retries import PASSING, retry_after
 
 PLAIN = {"Accept-Encoding": "identity"}
 REDIRECTS = (302, 303, 307, 308)
+MADE_WITHIN_S = 900.0
+"""How long a file is waited for that is made when it is asked for."""
 
 
 async def download(
@@ -51,8 +53,16 @@ async def download(
 
 
 async def _head(transport: AsyncTransport, path: str, params: Params | None) -> httpx.Response:
+    """Once it is there: 202 says that it is being made."""
     try:
-        return await transport.send("HEAD", path, params=params, headers=PLAIN)
+        waited = 0.0
+        while True:
+            head = await transport.send("HEAD", path, params=params, headers=PLAIN)
+            if head.status_code != 202 or waited > MADE_WITHIN_S:
+                return head
+            pause = retry_after(head.headers.get("retry-after")) or 1.0
+            await flow_async.sleep(pause)
+            waited += pause
     except (Problem, UnexpectedAnswer):
         # A refusal of HEAD has no body that could say why; the same one of GET has.
         first_byte = {**PLAIN, "Range": "bytes=0-0"}

@@ -13,10 +13,12 @@ from stillhouse import flow_sync, wire
 from stillhouse._sync.transport import Params, Transport, passing
 from stillhouse.errors import ChecksumMismatch, Problem, StillhouseError, UnexpectedAnswer
 from stillhouse.localfiles import Partial, Progress, sha256_of
-from stillhouse.retries import PASSING
+from stillhouse.retries import PASSING, retry_after
 
 PLAIN = {"Accept-Encoding": "identity"}
 REDIRECTS = (302, 303, 307, 308)
+MADE_WITHIN_S = 900.0
+"""How long a file is waited for that is made when it is asked for."""
 
 
 def download(
@@ -52,8 +54,16 @@ def download(
 
 
 def _head(transport: Transport, path: str, params: Params | None) -> httpx.Response:
+    """Once it is there: 202 says that it is being made."""
     try:
-        return transport.send("HEAD", path, params=params, headers=PLAIN)
+        waited = 0.0
+        while True:
+            head = transport.send("HEAD", path, params=params, headers=PLAIN)
+            if head.status_code != 202 or waited > MADE_WITHIN_S:
+                return head
+            pause = retry_after(head.headers.get("retry-after")) or 1.0
+            flow_sync.sleep(pause)
+            waited += pause
     except (Problem, UnexpectedAnswer):
         # A refusal of HEAD has no body that could say why; the same one of GET has.
         first_byte = {**PLAIN, "Range": "bytes=0-0"}

@@ -77,7 +77,9 @@ def network(given: str | Mapping[str, Any], beside: Path) -> dict[str, Any]:
     if not isinstance(found, Mapping):
         raise Mistaken(f"{given}: a network has fields, such as {{family: mlp, inputs: 64}}.")
     told = {name: found[name] for name in ("preprocess", "class_names") if found.get(name)}
-    rest = {name: it for name, it in found.items() if name not in ("preprocess", "class_names")}
+    # What comes in follows from the rest, and a checkpoint tells by itself how it is quantised.
+    known = {"preprocess", "class_names", "input", "quantization"}
+    rest = {name: it for name, it in found.items() if name not in known}
     return {"network": rest, **told}
 
 
