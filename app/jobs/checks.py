@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.datasets import repository as datasets
 from app.errors import Conflict, Unprocessable, unprocessable
 from app.files import repository as files
+from app.spec import controls
 from app.spec.dataset import DatasetFacts
 from app.spec.job import JobSpec
 from app.spec.methods.base import Flaw
@@ -97,6 +98,14 @@ def check(spec: JobSpec, material: Material) -> None:
         *_transfer(spec, material),
         *_augmentation(spec, material),
         *_selection(spec, material),
+        *controls.flaws(
+            spec.controls,
+            spec.method,
+            spec.student.network,
+            material.networks,
+            taught=material.teacher_count > 0,
+            labelled=material.facts.labelled,
+        ),
     ]
     if flaws:
         _, code, detail = flaws[0]

@@ -97,8 +97,10 @@ def card(report: dict[str, Any]) -> str:
         "ms",
     )
     rows: list[tuple[str, ...]] = [("", *head)]
-    for name in ("teacher", "student", "full_precision", "baseline"):
-        side = report.get(name)
+    sides = {
+        name: report.get(name) for name in ("teacher", "student", "full_precision", "baseline")
+    }
+    for name, side in {**sides, **report.get("controls", {})}.items():
         if side is not None:
             rows.append((name.replace("_", " "), *_cells(side)))
     table = ["| " + " | ".join(row) + " |" for row in rows]
@@ -109,6 +111,7 @@ def card(report: dict[str, Any]) -> str:
             "",
             report["sentence"],
             "",
+            *([told["sentence"], ""] if (told := report.get("attribution")) else []),
             *_precision(report),
             *table,
             "",
