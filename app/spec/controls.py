@@ -125,6 +125,7 @@ def flaws(
 ) -> Iterator[Flaw]:
     """What these controls cannot be; `taught` says whether anybody teaches, by a checkpoint or by
     outputs that the data set brings."""
+    taught = taught and method.teacher_bounds[1] != 0
     for index, control in enumerate(controls):
         pointer = f"/baseline/controls/{index}"
         if not method.compared:
@@ -135,7 +136,8 @@ def flaws(
         elif not labelled:
             yield pointer, "labels_required", "Controls, like a baseline, are trained on labels."
         elif control.needs_teacher and not taught:
-            yield pointer, "teacher_required", f"{control.name} needs a teacher."
+            detail = f"{control.name} needs a teacher that the method learns from."
+            yield pointer, "teacher_required", detail
         else:
             for code, detail in control.unfit(method, student, teachers):
                 yield pointer, code, detail

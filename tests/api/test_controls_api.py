@@ -13,6 +13,7 @@ EVERY = [
     {"name": "permuted"},
     {"name": "random_teacher"},
 ]
+DEEP = {**SMALL_MLP, "hidden": [16, 12, 8]}
 POINTER = "/baseline/controls/0"
 
 
@@ -43,6 +44,10 @@ def test_controls_are_kept_with_their_defaults(api: httpx.Client, rows: Rows) ->
         ("permuted", {"name": "specialists"}, {}, "no_soft_targets"),
         ("random_teacher", {"name": "dml"}, {}, "teacher_required"),
         ("random_teacher", {}, {"teacher_outputs": "logits"}, "checkpoint_required"),
+        ("label_smoothing", {"name": "apprentice"}, {}, "unlike_the_baseline"),
+        ("cwtm", {"name": "apprentice", "scheme": "b"}, {}, "unlike_the_baseline"),
+        ("permuted", {"name": "apprentice", "scheme": "a"}, {}, "teacher_required"),
+        ("random_teacher", {"name": "apprentice", "gamma": 0}, {}, "teacher_required"),
     ],
 )
 def test_a_control_that_makes_no_sense_is_refused(
@@ -54,9 +59,9 @@ def test_a_control_that_makes_no_sense_is_refused(
     code: str,
 ) -> None:
     method = {"name": "kd", **method}
-    teachers = [rows.teacher()] if method["name"] in ("kd", "rkd", "specialists") else []
-    if "teacher_outputs" in facts:
-        teachers = []
+    teaches = method["name"] in ("kd", "rkd", "specialists", "apprentice")
+    teaches &= method.get("scheme") != "a" and method.get("gamma") != 0
+    teachers = [rows.teacher()] if teaches and "teacher_outputs" not in facts else []
     body = {
         "teachers": teachers,
         "dataset": rows.dataset(**facts),
@@ -67,6 +72,32 @@ def test_a_control_that_makes_no_sense_is_refused(
     problem = assert_problem(api.post("/jobs", json=body), 422, code, POINTER)
     assert [error["pointer"] for error in problem["errors"]] == [POINTER]
     assert api.post("/jobs", json=body | {"baseline": {}}).status_code == 202
+
+
+def test_outputs_that_no_one_learns_from_make_no_controls(api: httpx.Client, rows: Rows) -> None:
+    """A data set brings a teacher's outputs, and the method trains a teacher of its own."""
+    body = {
+        "dataset": rows.dataset(teacher_outputs="logits"),
+        "student": {"network": DEEP},
+        "method": {"name": "apprentice", "scheme": "a"},
+    }
+    assert api.post("/jobs", json=body).status_code == 202
+    body |= {"baseline": asked("permuted")}
+    assert_problem(api.post("/jobs", json=body), 422, "teacher_required", POINTER)
+
+
+def test_students_of_integers_have_controls(api: httpx.Client, rows: Rows) -> None:
+    body = job_body(rows, student={"network": DEEP, "quantize": {"weights": 4}})
+    assert api.post("/jobs", json=body | {"baseline": {"controls": EVERY}}).status_code == 202
+    for scheme in ("b", "c"):
+        body = job_body(
+            rows,
+            student={"network": DEEP},
+            method={"name": "apprentice", "scheme": scheme},
+            baseline=asked("permuted", "random_teacher"),
+        )
+        answer = api.post("/jobs", json=body)
+        assert answer.status_code == 202, answer.text
 
 
 def test_two_classes_have_no_similarities(api: httpx.Client, rows: Rows) -> None:

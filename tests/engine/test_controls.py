@@ -9,15 +9,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from app.spec.controls import Control, ControlSpec
 from app.spec.methods import METHODS
-from tests.engine.conftest import Recorder
+from app.spec.network import NetworkSpec
+from tests.engine.conftest import TEACHER, Recorder
 from workers.engine import compare
 from workers.engine.logit_losses import permute_alike
 from workers.engine.losses import log_soften_ensemble
 from workers.engine.soft_targets import PermutedTargets
-from workers.engine.stages import Batch
+from workers.engine.stages import Batch, mix
+from workers.networks import build
+from workers.networks.store import save_network
 
 NAMES = ("label_smoothing", "cwtm", "permuted", "random_teacher")
 
@@ -283,4 +287,54 @@ def test_methods_that_need_layers_or_weights_say_so() -> None:
         "policy",
         "dml",
         "born_again",
+        "apprentice",
     }
+
+
+DEEP = {"family": "mlp", "inputs": 64, "hidden": [24, 20, 16], "classes": 10}
+TERNARY = {"weights": 2, "first_and_last": True}
+
+
+def test_a_quantised_student_has_controls_of_integers(run) -> None:
+    """Each is trained, and then quantised, as a student would be that is asked for alone."""
+    whole = {"network": DEEP, "quantize": TERNARY}
+    fields = {"epochs": 3, "whole_student": whole}
+    out, one = run("all", baseline=asked(*NAMES), **fields)
+    rows = answers(out)
+    smoothed = {"name": "supervised", "label_smoothing": 0.1}
+    alone, _ = run("smoothed", method=smoothed, teachers=[], **fields)
+    floats, _ = run("floats", method=smoothed, teachers=[], epochs=3, student=DEEP)
+    assert rows["control/label_smoothing"] == answers(alone)["student"]
+    assert rows["control/label_smoothing"] != answers(floats)["student"]
+    weighted = {"name": "born_again", "generations": 1, "treatment": "cwtm"}
+    alone, _ = run("weighted", method=weighted, **fields)
+    assert rows["control/cwtm"] == answers(alone)["student"]
+    # From the cache, where they are kept as integers, they answer as they did.
+    again, two = run("again", baseline=asked(*NAMES), **fields)
+    assert [len(events.all("deliverable")) for events in (one, two)] == [6, 1]
+    assert answers(again) == rows
+    assert report(again)["attribution"]["parts"] == report(out)["attribution"]["parts"]
+
+
+@pytest.mark.parametrize("scheme", ["b", "c"])
+def test_apprentices_have_controls_that_round_as_they_do(run, scheme) -> None:
+    method = {"name": "apprentice", "scheme": scheme, "quantize": {"weights": 4}}
+    fields = {"epochs": 4, "student": DEEP, "method": method}
+    out, events = run(baseline=asked("permuted", "random_teacher"), **fields)
+    told, rows = report(out), answers(out)
+    stages = len(job_file_of(method, 4).stage_epochs)
+    assert len(events.all("deliverable")) == 4 * stages
+    assert events.all("progress")[-1]["fraction"] == 1
+    sides = ("student", "baseline", "control/permuted", "control/random_teacher")
+    assert len({tuple(rows[side]) for side in sides}) == 4
+    parts = [part["of"] for part in told["attribution"]["parts"]]
+    assert parts == ["random_teacher - baseline", "permuted - baseline", "student - permuted"]
+    again, known = run("again", baseline=asked("permuted", "random_teacher"), **fields)
+    assert len(known.all("deliverable")) == stages
+    assert answers(again) == rows
+    # The same method, of a teacher that knows nothing: what its control must be.
+    seed = mix("weights", 0, "random teacher", 0)
+    fresh = out / "fresh.safetensors"
+    save_network(build(TypeAdapter(NetworkSpec).validate_python(TEACHER), seed=seed), fresh)
+    alone, _ = run("alone", teachers=[fresh], **fields)
+    assert answers(alone)["student"] == rows["control/random_teacher"]

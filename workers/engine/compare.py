@@ -27,6 +27,7 @@ from workers.networks import build
 from workers.networks.preprocess import Preprocessed
 from workers.networks.store import load_network, save_network
 
+
 @dataclass
 class Compared:
     """A run a seed of the baseline and of each control, as far as they came to something."""
