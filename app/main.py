@@ -20,6 +20,7 @@ from app.http.middleware import BodyLimits, RequestIds
 from app.http.openapi import document
 from app.http.signing import Signer
 from app.jobs.endpoints import router as jobs
+from app.knowledge.endpoints import router as knowledge
 from app.logs.endpoints import router as logs
 from app.metrics.endpoints import router as metrics
 from app.projects.endpoints import router as projects
@@ -75,6 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         uploads,
         teachers,
         datasets,
+        knowledge,
         jobs,
         streams,
         sweeps,

@@ -17,6 +17,7 @@ RUN_JOB = "workers.tasks.run_job"
 INSPECT_TEACHER = "workers.tasks.inspect_teacher"
 INSPECT_DATASET = "workers.tasks.inspect_dataset"
 EVALUATE = "workers.tasks.evaluate"
+REPORT_KNOWLEDGE = "workers.tasks.report_knowledge"
 
 Priority = Literal["low", "normal", "high"]
 
@@ -85,6 +86,9 @@ class Doorbell:
 
     def evaluate(self, evaluation_id: str) -> None:
         self._ring(EVALUATE, evaluation_id, LIGHT_QUEUE)
+
+    def report_knowledge(self, report_id: str) -> None:
+        self._ring(REPORT_KNOWLEDGE, report_id, LIGHT_QUEUE)
 
     def close(self, timeout: float = 2.0) -> None:
         """Publishes what is waiting, for at most `timeout` seconds."""
