@@ -29,8 +29,8 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 REF = "#/components/schemas/"
 ANSWERS = (
-    *("ArtifactsOut", "DatasetOut", "EventOut", "FileOut", "JobOut", "MethodsOut", "MetricsOut"),
-    *("NetworksOut", "TeacherOut", "ValidationOut"),
+    *("ArtifactsOut", "DatasetOut", "EventOut", "FileOut", "JobOut", "KnowledgeOut", "MethodsOut"),
+    *("MetricsOut", "NetworksOut", "TeacherOut", "ValidationOut"),
 )
 REQUESTS = ("CloneIn", "DatasetSpec", "JobSpec", "TeacherIn")
 OPAQUE = {REF + "JobSpec": {"type": "object"}}
