@@ -100,8 +100,8 @@ def _flaws(wanted: EvaluationIn, subject: Subject, facts: DatasetFacts) -> Itera
     if not network.accepts(facts.feature_shape):
         detail = f"The dataset's examples do not fit the network's inputs: they are {shape}."
         yield pointer, "shape_mismatch", detail
-    if detail := channels_misfit(subject.preprocess, facts):
-        yield pointer, "preprocess_mismatch", detail
+    if misfit := channels_misfit(subject.preprocess, facts):
+        yield pointer, "preprocess_mismatch", misfit
     names = facts.class_names
     if facts.classes is not None and network.classes != facts.classes:
         detail = f"The dataset has {facts.classes} classes, the network {network.classes}."

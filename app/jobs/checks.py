@@ -150,8 +150,8 @@ def misfits(row: Teacher, network: Network, facts: DatasetFacts, pointer: str) -
         shape = "x".join(map(str, facts.feature_shape))
         detail = f"The dataset's examples do not fit the teacher's inputs: they are {shape}."
         yield pointer, "shape_mismatch", detail
-    if detail := channels_misfit(row.preprocess, facts):
-        yield pointer, "preprocess_mismatch", detail
+    if misfit := channels_misfit(row.preprocess, facts):
+        yield pointer, "preprocess_mismatch", misfit
     own, theirs = row.class_names or (), facts.class_names or ()
     if len(own) == len(theirs) and list(own) != list(theirs):
         detail = "Teacher and dataset name their classes differently, or in another order."
