@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from app.db import Database, now, now_plus
 from app.storage import Storage, Stored
-from app.tables import Artifact, Blob, Dataset, File, Teacher, UploadPart
+from app.tables import Artifact, Blob, Dataset, File, KnowledgeReport, Teacher, UploadPart
 
 HASH = re.compile(r"[0-9a-f]{64}").fullmatch
 BATCH = 500
@@ -114,7 +114,7 @@ def _remove(database: Database, storage: Storage, sha256: str, old: ColumnElemen
 
 
 def _wanted() -> ColumnElement[bool]:
-    referring = (File, Teacher, Dataset, Artifact, UploadPart)
+    referring = (File, Teacher, Dataset, KnowledgeReport, Artifact, UploadPart)
     return or_(*(exists().where(row.sha256 == Blob.sha256) for row in referring))
 
 

@@ -22,6 +22,7 @@ from app.http.openapi import document
 from app.http.signing import Signer
 from app.http.traces import Traces
 from app.jobs.endpoints import router as jobs
+from app.knowledge.endpoints import router as knowledge
 from app.logs.endpoints import router as logs
 from app.metrics.endpoints import router as metrics
 from app.projects.endpoints import router as projects
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         uploads,
         teachers,
         datasets,
+        knowledge,
         jobs,
         streams,
         sweeps,

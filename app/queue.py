@@ -21,6 +21,7 @@ INSPECT_TEACHER = "workers.tasks.inspect_teacher"
 INSPECT_DATASET = "workers.tasks.inspect_dataset"
 EVALUATE = "workers.tasks.evaluate"
 EXPORT_STUDENT = "workers.tasks.export_student"
+REPORT_KNOWLEDGE = "workers.tasks.report_knowledge"
 
 Priority = Literal["low", "normal", "high"]
 
@@ -106,6 +107,9 @@ class Doorbell:
 
     def export_student(self, job_id: str) -> None:
         self._ring(EXPORT_STUDENT, job_id, LIGHT_QUEUE)
+
+    def report_knowledge(self, report_id: str) -> None:
+        self._ring(REPORT_KNOWLEDGE, report_id, LIGHT_QUEUE)
 
     def close(self, timeout: float = 2.0) -> None:
         """Publishes what is waiting, for at most `timeout` seconds."""

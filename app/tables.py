@@ -252,6 +252,36 @@ class Evaluation(Owned, Row):
     finished_at: Mapped[datetime | None]
 
 
+class KnowledgeReport(Owned, Row):
+    """What a teacher knows on a dataset: checking while a worker finds out, then ready or
+    rejected, as teachers and datasets are."""
+
+    UNDECIDED: ClassVar[str] = "checking"
+    REFUSED: ClassVar[str] = "rejected"
+
+    __tablename__ = "knowledge_reports"
+    __table_args__ = (
+        UniqueConstraint("dataset_id", "subject"),
+        Index(None, "teacher_id"),
+        Index(None, "project_id", "key"),
+        Index(None, "sha256"),
+    )
+
+    id: Mapped[str] = _id()
+    subject: Mapped[str] = mapped_column(String(48))
+    """The teacher's id, or once more the dataset's for who gave the outputs that it brings."""
+    teacher_id: Mapped[str | None] = mapped_column(ForeignKey("teachers.id", ondelete="CASCADE"))
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id", ondelete="CASCADE"))
+    key: Mapped[str] = mapped_column(String(64))
+    """Of all that determines it: weights, network, preprocessing, examples."""
+    state: Mapped[str] = mapped_column(String(16), default=UNDECIDED)
+    error: Mapped[dict[str, Any] | None]
+    sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256"))
+    """An `app.spec.knowledge.Knowledge` as JSON."""
+    created_at: Mapped[datetime] = _created()
+    changed_at: Mapped[datetime] = mapped_column(default=now(), onupdate=now())
+
+
 class Job(Owned, Row):
     """The job. A message on the broker only wakes a worker up for it."""
 

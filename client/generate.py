@@ -29,8 +29,9 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 
 REF = "#/components/schemas/"
 ANSWERS = (
-    *("ArtifactsOut", "DatasetOut", "EventOut", "FileOut", "JobOut", "MethodsOut", "MetricsOut"),
-    *("NetworksOut", "SweepOut", "TeacherOut", "UploadOut", "UploadWithParts", "ValidationOut"),
+    *("ArtifactsOut", "DatasetOut", "EventOut", "FileOut", "JobOut", "KnowledgeOut", "MethodsOut"),
+    *("MetricsOut", "NetworksOut", "SweepOut", "TeacherOut", "UploadOut", "UploadWithParts"),
+    "ValidationOut",
 )
 REQUESTS = ("CloneIn", "DatasetSpec", "JobSpec", "SweepSpec", "TeacherIn")
 OPAQUE = {REF + "JobSpec": {"type": "object"}}

@@ -1,4 +1,5 @@
-"""Checks uploaded checkpoints and data sets, and evaluates networks, in trainer processes."""
+"""Checks uploaded checkpoints and data sets, evaluates networks and describes teachers, in trainer
+processes."""
 
 import logging
 import os
@@ -12,21 +13,22 @@ from typing import Any
 
 from app.settings import Settings
 from app.sources.policy import Policy
+from app.spec.jobfile import ReportFile
 from app.spec.problems import Refused
 from app.storage import Storage
-from app.tables import Dataset, Evaluation, Teacher
+from app.tables import Dataset, Evaluation, KnowledgeReport, Teacher
 from workers.blobcache import BlobCache
 from workers.disk import disk_full
 from workers.examiner import Examiner, Rejected
 from workers.fetch import Fetcher, Interrupted, Unreachable, as_problem
 from workers.standby import Standby
-from workers.verdicts import Bytes, Case, DatasetCase, Verdicts
+from workers.verdicts import Bytes, Case, DatasetCase, ReportCase, Verdicts
 
 log = logging.getLogger(__name__)
 
 
 class Inspector:
-    """Answers the bell for teachers, datasets and evaluations."""
+    """Answers the bell for teachers, datasets, evaluations and reports."""
 
     def __init__(
         self,
@@ -130,6 +132,42 @@ class Inspector:
                 order,
                 lambda result: self._verdicts.evaluated(evaluation_id, result),
             )
+
+    def report(self, report_id: str) -> None:
+        with self._once(report_id) as folder:
+            case = folder and self._verdicts.report(report_id)
+            if not folder or not case:
+                return
+            out = folder / "report.json"
+
+            def ready(_facts: dict[str, Any]) -> None:
+                sha256, size = self._storage.put_file(out)
+                stored = self._storage.exists
+                self._verdicts.report_ready(report_id, sha256, size, stored=stored)
+
+            of = self._report_file(case, folder).model_dump(mode="json")
+            order = {"order": "report", "of": of, "out": str(out)}
+            self._settle(KnowledgeReport, report_id, order, ready)
+
+    def _report_file(self, case: ReportCase, folder: Path) -> ReportFile:
+        dataset, teacher, settings = case.dataset, case.teacher, self._settings
+        prepared = self._blobs.hold(dataset.sha256 or "", folder / "dataset")
+        described = None
+        if teacher is not None:
+            described = {
+                "network": teacher.network,
+                "file": self._blobs.hold(teacher.sha256 or "", folder / "teacher"),
+                "sha256": teacher.sha256,
+                "preprocess": teacher.preprocess,
+            }
+        return ReportFile.model_validate(
+            {
+                "dataset": {"file": prepared, "facts": dataset.facts},
+                "teacher": described,
+                "device": settings.device,
+                "threads": settings.threads,
+            }
+        )
 
     def _settle(
         self,

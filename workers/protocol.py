@@ -15,6 +15,7 @@ Orders (supervisor -> trainer's stdin):
      "class_names": [...] or null}
     {"order": "export_student", "file": PATH, "about": PATH, "network": {...}, "format": STR,
      "out": PATH}
+    {"order": "report", "of": {...app.spec.jobfile.ReportFile...}, "out": PATH}
 
 Each with "bounds": {"memory_bytes": INT or null, "file_bytes": INT or null}, which the trainer lays
 upon itself first (limits.py).
@@ -32,7 +33,7 @@ Events (trainer -> supervisor), each with its name in "event":
     deliverable name, file, sha256, size, stage                what a finished stage hands on
     artifact    name, kind, format, file, sha256, size         student, report, ...
                  facts {...}                                    a report's figures, kept in its row
-    inspected   facts                                          the answer to all but train
+    inspected   facts                                          the answer to all orders but train
     failed      problem {...}                                  the job's or the resource's `error`
     stopped     -                                              ended on SIGTERM, after a checkpoint
     done        -

@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from app.lifeline import tie_to_parent
 from app.spec.dataset import SPLITS, DatasetSpec, FileSource, UriSource
-from app.spec.jobfile import JobFile, PreparedFile, TeacherFile
+from app.spec.jobfile import JobFile, PreparedFile, ReportFile, TeacherFile
 from app.spec.network import NetworkSpec
 from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint, inspect_dataset
@@ -198,6 +198,13 @@ def _obey(order: dict[str, Any], events: Events, reporter: PipeReporter) -> None
             events.send("inspected", facts=result)
         case "export_student":
             _export(order)
+            events.send("inspected", facts={})
+        case "report":
+            # Not above: no training should wait for the import of scipy's optimisers.
+            from workers.engine.knowledge import describe
+
+            described = describe(ReportFile.model_validate(order["of"]))
+            Path(order["out"]).write_text(described.model_dump_json())
             events.send("inspected", facts={})
         case unknown:
             raise ValueError(f"no such order: {unknown}")

@@ -7,7 +7,7 @@ from pathlib import Path
 from app import tallies
 from app.db import Database
 from app.queue import LIGHT_QUEUE, TRAIN_QUEUES, Doorbell
-from app.tables import Dataset, Evaluation, Teacher
+from app.tables import Dataset, Evaluation, KnowledgeReport, Teacher
 from workers.election import elected
 from workers.exports import Exports
 from workers.ledger import Ledger
@@ -84,6 +84,9 @@ class Sweeper:
                 rung += 1
             for job_id in self._exports.waiting(for_s=CHECKING_S):
                 self._doorbell.export_student(job_id)
+                rung += 1
+            for report_id in self._verdicts.waiting(KnowledgeReport, for_s=CHECKING_S):
+                self._doorbell.report_knowledge(report_id)
                 rung += 1
         return rung
 

@@ -48,3 +48,8 @@ def inspect_dataset(dataset_id: str) -> None:
 @app.task(name=queue.EVALUATE)  # type: ignore[untyped-decorator]
 def evaluate(evaluation_id: str) -> None:
     host().inspector.evaluation(evaluation_id)
+
+
+@app.task(name=queue.REPORT_KNOWLEDGE)  # type: ignore[untyped-decorator]
+def report_knowledge(report_id: str) -> None:
+    host().inspector.report(report_id)

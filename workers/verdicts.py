@@ -1,5 +1,5 @@
-"""The worker's verbs on teachers, datasets and evaluations: what is to be looked at, and what was
-found.
+"""The worker's verbs on teachers, datasets, evaluations and reports: what is to be looked at, and
+what was found.
 
 A verdict is written only while the resource still waits for it, so that looking twice is wasteful
 and nothing worse.
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from app import blobs, outbox
 from app.db import Database, now, now_plus
-from app.tables import Dataset, Evaluation, File, Teacher
+from app.tables import Dataset, Evaluation, File, KnowledgeReport, Teacher
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,16 @@ class EvaluationCase:
     split: str
 
 
-Case = type[Teacher | Dataset | Evaluation]
+@dataclass(frozen=True)
+class ReportCase:
+    """A teacher to describe on a dataset."""
+
+    teacher: Teacher | None
+    """Null is who gave the outputs that the dataset brings."""
+    dataset: Dataset
+
+
+Case = type[Teacher | Dataset | Evaluation | KnowledgeReport]
 
 
 class Verdicts:
@@ -122,6 +131,18 @@ class Verdicts:
             done = {"state": "succeeded", "result": result, "finished_at": now()}
             _settle(session, Evaluation, evaluation_id, **done)
 
+    def report(self, report_id: str) -> ReportCase | None:
+        """None when it needs no making any more."""
+        with self.database.reading() as session:
+            report = session.get(KnowledgeReport, report_id)
+            if report is None or report.state != KnowledgeReport.UNDECIDED:
+                return None
+            dataset = session.get(Dataset, report.dataset_id)
+            teacher = session.get(Teacher, report.teacher_id) if report.teacher_id else None
+            if dataset is None or (teacher is None and report.teacher_id is not None):
+                return None  # deleted between two statements, and the report with it
+            return ReportCase(teacher, dataset)
+
     def teacher_ready(self, teacher_id: str, facts: dict[str, Any]) -> None:
         with self.database.transaction() as session:
             _settle(session, Teacher, teacher_id, state="ready", facts=facts)
@@ -139,6 +160,14 @@ class Verdicts:
         with self.database.transaction() as session:
             blobs.refer(session, sha256, size, stored=stored)
             _settle(session, Dataset, dataset_id, state="ready", facts=facts, sha256=sha256)
+
+    def report_ready(
+        self, report_id: str, sha256: str, size: int, *, stored: Callable[[str], bool]
+    ) -> None:
+        """`stored` asks the storage for the report. Raises BytesGone."""
+        with self.database.transaction() as session:
+            blobs.refer(session, sha256, size, stored=stored)
+            _settle(session, KnowledgeReport, report_id, state="ready", sha256=sha256)
 
     def reject(self, table: Case, resource_id: str, problem: dict[str, Any]) -> None:
         ended = {"finished_at": now()} if table is Evaluation else {}
@@ -177,6 +206,6 @@ def _settle(session: Session, table: Case, resource_id: str, **values: Any) -> N
         .returning(table.project_id),
         execution_options={"synchronize_session": False},
     )
-    if project is not None and table is not Evaluation:
-        kind = "teacher" if table is Teacher else "dataset"
+    kind = {Teacher: "teacher", Dataset: "dataset"}.get(table)
+    if project is not None and kind is not None:
         outbox.announce(session, project, f"{kind}.{values['state']}", resource_id, values["state"])

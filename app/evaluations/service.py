@@ -11,11 +11,10 @@ from sqlalchemy.orm import Session
 
 from app.datasets import repository as datasets
 from app.db import after_commit, now
-from app.errors import Unprocessable
 from app.evaluations import repository
 from app.evaluations.schemas import EvaluationIn
 from app.ids import new_id
-from app.jobs.checks import ready
+from app.jobs.checks import channels_misfit, ready, refuse
 from app.queue import Doorbell
 from app.spec.dataset import DatasetFacts
 from app.spec.methods.base import Flaw
@@ -51,11 +50,7 @@ def create(
     subject = _subject(session, wanted, storage)
     dataset = ready(datasets.keep(session, wanted.dataset), "dataset", wanted.dataset, "/dataset")
     facts = DatasetFacts.model_validate(dataset.facts)
-    flaws = list(_flaws(wanted, subject, facts))
-    if flaws:
-        _, code, detail = flaws[0]
-        errors = [dict(zip(("pointer", "code", "detail"), flaw, strict=True)) for flaw in flaws]
-        raise Unprocessable(code, detail, errors=errors)
+    refuse(list(_flaws(wanted, subject, facts)))
     key = _key(subject, dataset, wanted)
     result = repository.known_result(session, key)
     row = Evaluation(
@@ -105,10 +100,8 @@ def _flaws(wanted: EvaluationIn, subject: Subject, facts: DatasetFacts) -> Itera
     if not network.accepts(facts.feature_shape):
         detail = f"The dataset's examples do not fit the network's inputs: they are {shape}."
         yield pointer, "shape_mismatch", detail
-    constants = len((subject.preprocess or {}).get("mean", ()))
-    if constants not in (0, 1, facts.feature_shape[-1] if len(facts.feature_shape) != 2 else 1):
-        detail = f"The network normalises {constants} channels, the dataset's examples are {shape}."
-        yield pointer, "preprocess_mismatch", detail
+    if misfit := channels_misfit(subject.preprocess, facts):
+        yield pointer, "preprocess_mismatch", misfit
     names = facts.class_names
     if facts.classes is not None and network.classes != facts.classes:
         detail = f"The dataset has {facts.classes} classes, the network {network.classes}."

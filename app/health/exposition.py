@@ -114,7 +114,7 @@ def _of_database(facts: Facts) -> Iterator[Metric]:
     yield from _of_workers(facts)
     checking = GaugeMetricFamily(
         "stillhouse_checking",
-        "Teachers and datasets being checked, and evaluations pending.",
+        "Teachers and datasets being checked, evaluations pending, reports being made.",
         labels=("kind",),
     )
     oldest = GaugeMetricFamily(

@@ -14,7 +14,7 @@ from app.db import Database, now, now_plus
 from app.jobs.repository import ALIVE_S
 from app.queue import TRAIN_QUEUES
 from app.states import TERMINAL, State
-from app.tables import Dataset, Evaluation, Job, Teacher, Worker
+from app.tables import Dataset, Evaluation, Job, KnowledgeReport, Teacher, Worker
 
 FRESH_S = 1.0
 """Scrapes that come closer together than this see the same facts."""
@@ -33,7 +33,7 @@ WORKERS = select(
 ).group_by(Worker.queue)
 CHECKING = {
     table: select(func.count(), func.min(table.created_at)).where(table.state == table.UNDECIDED)
-    for table in (Teacher, Dataset, Evaluation)
+    for table in (Teacher, Dataset, Evaluation, KnowledgeReport)
 }
 
 
@@ -65,8 +65,8 @@ class Facts:
     jobs: Sequence[Jobs]
     workers: Sequence[Workers]
     checking: dict[str, tuple[int, float]]
-    """Teachers, datasets and evaluations that wait for their verdict: how many, and the oldest's
-    seconds."""
+    """Teachers, datasets, evaluations and reports that wait for their verdict: how many, and the
+    oldest's seconds."""
     counts: dict[str, int]
     """See `app.tallies`."""
     since_sweep_s: float | None

@@ -1,8 +1,8 @@
 """What can be known of a job before it trains: each rule is a 422 that names its place."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from app.datasets import repository as datasets
 from app.errors import Conflict, Unprocessable, unprocessable
 from app.files import repository as files
+from app.spec import controls
 from app.spec.dataset import DatasetFacts
 from app.spec.job import JobSpec
 from app.spec.methods.base import Flaw
@@ -97,7 +98,20 @@ def check(spec: JobSpec, material: Material) -> None:
         *_transfer(spec, material),
         *_augmentation(spec, material),
         *_selection(spec, material),
+        *controls.flaws(
+            spec.controls,
+            spec.method,
+            spec.student.network,
+            material.networks,
+            taught=material.teacher_count > 0,
+            labelled=material.facts.labelled,
+        ),
     ]
+    refuse(flaws)
+
+
+def refuse(flaws: Sequence[Flaw]) -> None:
+    """Raises Unprocessable, where there are any."""
     if flaws:
         _, code, detail = flaws[0]
         errors = [dict(zip(("pointer", "code", "detail"), flaw, strict=True)) for flaw in flaws]
@@ -124,15 +138,33 @@ def _shapes(spec: JobSpec, material: Material) -> Iterator[Flaw]:
             yield f"{pointer}/classes", "classes_mismatch", detail
     for index, (row, network) in enumerate(zip(material.teachers, material.networks, strict=True)):
         pointer = f"/teachers/{index}"
-        if not network.accepts(facts.feature_shape):
-            detail = f"The dataset's examples do not fit the teacher's inputs: they are {shape}."
-            yield pointer, "shape_mismatch", detail
+        yield from misfits(row, network, facts, pointer)
         if network.classes != student.classes:
             detail = f"The teacher has {network.classes} classes, the student {student.classes}."
             yield pointer, "classes_mismatch", detail
-        elif row.class_names and facts.class_names and row.class_names != list(facts.class_names):
-            detail = "Teacher and dataset name their classes differently, or in another order."
-            yield pointer, "class_names_mismatch", detail
+
+
+def misfits(row: Teacher, network: Network, facts: DatasetFacts, pointer: str) -> Iterator[Flaw]:
+    """Why a teacher cannot answer for these examples, but for how many classes there are."""
+    if not network.accepts(facts.feature_shape):
+        shape = "x".join(map(str, facts.feature_shape))
+        detail = f"The dataset's examples do not fit the teacher's inputs: they are {shape}."
+        yield pointer, "shape_mismatch", detail
+    if misfit := channels_misfit(row.preprocess, facts):
+        yield pointer, "preprocess_mismatch", misfit
+    own, theirs = row.class_names or (), facts.class_names or ()
+    if len(own) == len(theirs) and list(own) != list(theirs):
+        detail = "Teacher and dataset name their classes differently, or in another order."
+        yield pointer, "class_names_mismatch", detail
+
+
+def channels_misfit(preprocess: dict[str, Any] | None, facts: DatasetFacts) -> str | None:
+    """Why a network's own normalisation cannot be applied to these examples."""
+    shape = "x".join(map(str, facts.feature_shape))
+    constants = len((preprocess or {}).get("mean", ()))
+    if constants in (0, 1, facts.feature_shape[-1] if len(facts.feature_shape) != 2 else 1):
+        return None
+    return f"The network normalises {constants} channels, the dataset's examples are {shape}."
 
 
 def _teaching(spec: JobSpec, material: Material) -> Iterator[Flaw]:

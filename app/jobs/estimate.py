@@ -7,6 +7,7 @@ from app.errors import unprocessable
 from app.jobs.checks import Material
 from app.jobs.schemas import Estimate
 from app.settings import Settings
+from app.spec.controls import RandomTeacher
 from app.spec.job import JobSpec, Select
 from app.spec.training import auto_precision
 from app.tables import Worker
@@ -84,26 +85,41 @@ def check_memory(spec: JobSpec, material: Material, reported: int, settings: Set
 
 
 def steps_of(spec: JobSpec, material: Material) -> int:
-    """Of all students and baselines together."""
-    epochs = sum(spec.stage_epochs)
-    if spec.baseline is not None:
-        compared = spec.method.compared and material.facts.labelled
-        epochs = spec.baseline.seeds * (epochs + (spec.training.epochs if compared else 0))
+    """Of all students, baselines and controls together."""
+    epochs = sum(spec.planned_epochs(compared=_compared(spec, material)))
     return epochs * -(-material.transfer_rows(spec) // spec.training.batch_size)
+
+
+def _compared(spec: JobSpec, material: Material) -> bool:
+    return spec.baseline is not None and spec.method.compared and material.facts.labelled
+
+
+def _work(spec: JobSpec, material: Material) -> int:
+    """FLOPs forward of one example, over all epochs of students, baselines and controls."""
+    student, epochs = spec.student.network, spec.training.epochs
+    taught = student.flops + sum(peer.flops for peer in spec.method.peers_of(student))
+    work = taught * sum(spec.stage_epochs)
+    if _compared(spec, material):
+        work += student.flops * epochs
+        for control in spec.controls:
+            flops = taught if control.own_method else student.flops
+            work += flops * sum(control.stage_epochs(spec.method, epochs))
+    return work * (spec.baseline.seeds if spec.baseline else 1)
+
+
+def _teachings(spec: JobSpec, material: Material) -> int:
+    """Passes of the teachers over each view: of the job's own, and of a fresh one for each seed."""
+    fresh = any(isinstance(control, RandomTeacher) for control in spec.controls)
+    seeds = spec.baseline.seeds if spec.baseline else 1
+    return 1 + (seeds if fresh and _compared(spec, material) else 0)
 
 
 def estimate(resolution: Resolution, material: Material) -> Estimate:
     """Of a job with nothing cached."""
     spec = resolution.spec
-    rows, epochs = material.transfer_rows(spec), spec.training.epochs
-    student = spec.student.network
-    flops = student.flops + sum(peer.flops for peer in spec.method.peers_of(student))
-    work = flops * sum(spec.stage_epochs)
-    if spec.baseline is not None:
-        compared = spec.method.compared and material.facts.labelled
-        work = spec.baseline.seeds * (work + (student.flops * epochs if compared else 0))
-    train = TRAIN_FACTOR * rows * work
-    views = epochs if spec.training.augment else 1
+    rows = material.transfer_rows(spec)
+    train = TRAIN_FACTOR * rows * _work(spec, material)
+    views = (spec.training.epochs if spec.training.augment else 1) * _teachings(spec, material)
     teaching = sum(network.flops for network in material.networks) * rows * views
     seconds, basis = None, "no worker has been seen lately, so no rate is known"
     if resolution.gflops:

@@ -174,9 +174,9 @@ class Estimate(Resource):
     seconds: float | None
     """Null while no worker is there to tell its speed."""
     teacher_pass_flops: int
-    """To compute the teachers' outputs once, should none be cached."""
+    """To compute the teachers' outputs once, should none be cached; a random teacher's too."""
     train_flops: int
-    """Students and baselines, forward and backward."""
+    """Students, baselines and controls, forward and backward."""
     basis: str
 
 

@@ -15,6 +15,7 @@ from app.tables import (
     Dataset,
     File,
     Job,
+    KnowledgeReport,
     Project,
     Teacher,
     Upload,
@@ -84,7 +85,7 @@ def refers_to(
 
 
 def _referred(project_id: str) -> CompoundSelect[str]:
-    owners = (File, Teacher, Dataset)
+    owners = (File, Teacher, Dataset, KnowledgeReport)
     return union(
         *(select(row.sha256).where(row.project_id == project_id) for row in owners),
         select(Artifact.sha256).join(Job).where(Job.project_id == project_id),

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from app.spec.base import Spec, named
+from app.spec.controls import Control, ControlSpec
 from app.spec.dataset import FileId, Name
-from app.spec.methods import KD, MethodSpec
+from app.spec.methods import KD, Method, MethodSpec, Supervised
 from app.spec.network import NetworkSpec
 from app.spec.quantization import Quantization
 from app.spec.training import Training
@@ -58,6 +59,16 @@ class Baseline(Spec):
 
     seeds: int = Field(default=1, ge=1, le=16)
     """n trains n students and n baselines, with seeds seed, seed + 1, ..."""
+    controls: tuple[ControlSpec, ...] = Field(default=(), max_length=8)
+    """Further runs, n of each, that the gain over the baseline is divided by: each has a part of
+    what a teacher gives. Their curves are `control/<name>/<k>/...`."""
+
+    @model_validator(mode="after")
+    def _each_control_once(self) -> Self:
+        names = [control.name for control in self.controls]
+        if len(set(names)) < len(names):
+            raise ValueError("controls names one twice")
+        return self
 
 
 class Select(Spec):
@@ -127,3 +138,23 @@ class JobSpec(Spec):
     def stage_epochs(self) -> tuple[int, ...]:
         """Epochs of each stage that makes one student."""
         return self.method.stage_epochs(self.training.epochs)
+
+    @property
+    def controls(self) -> tuple[Control, ...]:
+        return self.baseline.controls if self.baseline else ()
+
+    @property
+    def baseline_method(self) -> Method:
+        """What trains the matched baseline, without a teacher."""
+        return self.method.control or Supervised()
+
+    def planned_epochs(self, *, compared: bool) -> tuple[int, ...]:
+        """Epochs of every stage of the job, in order: the students', and where they are compared
+        with something the baselines' and each control's."""
+        seeds = self.baseline.seeds if self.baseline else 1
+        planned = seeds * self.stage_epochs
+        if compared:
+            planned += seeds * self.baseline_method.stage_epochs(self.training.epochs)
+            for control in self.controls:
+                planned += seeds * control.stage_epochs(self.method, self.training.epochs)
+        return planned

@@ -57,6 +57,15 @@ class Resolved(Spec):
     precision: str
 
 
+class ReportFile(Spec):
+    """A teacher to be described on a data set; null is who gave the outputs that this brings."""
+
+    dataset: PreparedFile
+    teacher: TeacherFile | None = None
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+
+
 class JobFile(Spec):
     """All a trainer needs to know."""
 

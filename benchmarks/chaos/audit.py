@@ -10,7 +10,17 @@ from sqlalchemy import func, select
 
 from app.states import State
 from app.storage import DirectoryStorage
-from app.tables import Artifact, Blob, Dataset, File, IdempotencyKey, Job, JobEvent, Teacher
+from app.tables import (
+    Artifact,
+    Blob,
+    Dataset,
+    File,
+    IdempotencyKey,
+    Job,
+    JobEvent,
+    KnowledgeReport,
+    Teacher,
+)
 from benchmarks.chaos.client import Client
 from benchmarks.chaos.kinds import curves_of
 from benchmarks.chaos.service import Service
@@ -140,8 +150,8 @@ def of_bytes(audit: Audit, service: Service, damaged: set[str], files: dict[str,
         rows = set(session.scalars(select(Blob.sha256)))
         wanted = {
             sha256
-            for column in (File.sha256, Artifact.sha256, Teacher.sha256, Dataset.sha256)
-            for sha256 in session.scalars(select(column).where(column.is_not(None)))
+            for row in (File, Artifact, Teacher, Dataset, KnowledgeReport)
+            for sha256 in session.scalars(select(row.sha256).where(row.sha256.is_not(None)))
         }
         sent = dict(session.execute(select(File.id, File.sha256)).all())
     for sha256 in (rows | stored.keys()) - wanted:

@@ -9,6 +9,23 @@ from pydantic import AwareDatetime, Field
 from stillhouse.answer import Answer
 
 
+class AdviceOut(Answer):
+    """A temperature to distil at: advice, with its reasons."""
+
+    temperatures: list[Any]
+    """The lowest and the highest that are advised."""
+    first: float
+    """The one to begin with: between them."""
+    parameters: int | None
+    """Of the student, as given."""
+    share: float | None
+    """Of its teacher's parameters; null where the teacher's number is not known."""
+    assumed: bool
+    """Whether the share was not given by `parameters`."""
+    reasons: list[str]
+    caveat: str
+
+
 class ArrivedOut(Answer):
     """A part that is there."""
 
@@ -45,6 +62,25 @@ class Best(Answer):
     parameters: dict[str, Any]
     metric: str
     value: float
+
+
+class Bin(Answer):
+    """Of a reliability diagram: the examples whose top probability lies in [low, high)."""
+
+    low: float
+    high: float
+    examples: int
+    confidence: float | None
+    """Their mean; null where there is none, as accuracy is."""
+    accuracy: float | None
+
+
+class Confused(Answer):
+    """Two classes that the teacher finds alike."""
+
+    classes: list[Any]
+    similarity: float
+    """Mean of the two entries of the similarity matrix."""
 
 
 class DatasetOut(Answer):
@@ -92,9 +128,9 @@ class Estimate(Answer):
     seconds: float | None
     """Null while no worker is there to tell its speed."""
     teacher_pass_flops: int
-    """To compute the teachers' outputs once, should none be cached."""
+    """To compute the teachers' outputs once, should none be cached; a random teacher's too."""
     train_flops: int
-    """Students and baselines, forward and backward."""
+    """Students, baselines and controls, forward and backward."""
     basis: str
 
 
@@ -190,6 +226,22 @@ class PartOut(Answer):
     """
 
 
+class PictureOut(Answer):
+    """A picture of the report, light or dark as its viewer is."""
+
+    name: str
+    url: str
+
+
+class Reliability(Answer):
+    """How far the top probability can be trusted."""
+
+    nll: float
+    ece: float
+    """Expected calibration error over the bins (Guo et al. 2017, equation 3)."""
+    bins: list[Bin]
+
+
 class Row(Answer):
     """One job of the grid. What its report will tell is null before."""
 
@@ -226,6 +278,36 @@ class SeriesOut(Answer):
     """How many of them were NaN or infinite."""
     sampled: bool
     """Whether a point here stands for more than one."""
+
+
+class Similarity(Answer):
+    """
+    How the mass off the target spreads over the other classes.
+
+    Row c, column j: of the mass that examples of class c have off c, the share that is on j. Rows
+    sum to 1, the diagonal is 0.
+    """
+
+    temperature: float
+    """The lowest of the table at which a tenth of the mass is off the target, or else the last."""
+    chance: float
+    """Every entry, were no two classes more alike than others: 1 / (C - 1)."""
+    matrix: list[list[float] | None] | None
+    """A row is null where no example has the class. All of it is null for too many classes."""
+    confused: list[Confused]
+    """The most alike first."""
+
+
+class Softness(Answer):
+    """The teacher's soft targets at one temperature, averaged over the examples."""
+
+    temperature: float
+    entropy: float
+    """In nats."""
+    entropy_share: float
+    """Of the greatest possible, log C."""
+    off_target: float
+    """The mass on classes other than the target."""
 
 
 class SweepOut(Answer):
@@ -336,6 +418,49 @@ class Warned(Answer):
     pointer: str
     code: str
     detail: str
+
+
+class Calibration(Answer):
+    """The teacher's confidence on held-out examples, as it is and at the T that calibrates it."""
+
+    split: Literal["train", "validation", "test"]
+    examples: int
+    accuracy: float
+    plain: Reliability
+    temperature: float | None
+    """
+    Whose softmax has the least NLL on `fitted_on` (Guo et al. 2017, section 4.2); null where
+    there is none, such as for a teacher that makes no mistake there.
+    """
+    fitted_on: Literal["train", "validation", "test"]
+    calibrated: Reliability | None
+
+
+class KnowledgeOut(Answer):
+    """What a teacher knows beyond its answers. While it is being made all but the names is null."""
+
+    state: Literal["computing", "ready"]
+    teacher: str | None
+    """Null for the outputs that a dataset brings."""
+    dataset: str
+    split: Literal["train", "validation", "test"] | None = None
+    """Whose examples the soft targets are of: those that students learn from."""
+    examples: int | None = None
+    rows: int | None = None
+    """Of the split: `examples` of them were drawn, spread evenly."""
+    target: Literal["label", "answer"] | None = None
+    """What counts as an example's target: its label, or without labels the teacher's answer."""
+    class_names: list[str] | None = None
+    """Their numbers, where they have no names."""
+    softness: list[Softness] | None = None
+    """The soft targets at each temperature."""
+    similarity: Similarity | None = None
+    calibration: Calibration | None = None
+    """Null without labels, too."""
+    advice: AdviceOut | None = None
+    pictures: list[PictureOut] | None = None
+    created_at: AwareDatetime
+    links: dict[str, str]
 
 
 class MethodOut(Answer):

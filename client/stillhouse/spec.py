@@ -23,13 +23,6 @@ class AdamW(TypedDict):
     weight_decay: NotRequired[float]
 
 
-class Baseline(TypedDict):
-    """The matched control: the same student, data, budget and seeds without the teacher."""
-
-    seeds: NotRequired[int]
-    """n trains n students and n baselines, with seeds seed, seed + 1, ..."""
-
-
 class BornAgain(TypedDict):
     """
     Born-again networks (Furlanello et al. 2018, arXiv 1805.04770).
@@ -58,6 +51,15 @@ class BuiltinSource(TypedDict):
     kind: Literal["builtin"]
     name: Literal["digits"]
     """`digits`: 1,797 handwritten digits of 8x8 pixels with values 0 to 16 (scikit-learn)."""
+
+
+class CWTM(TypedDict):
+    """
+    Hard labels, each example weighted by the teacher's confidence (Furlanello et al. 2018,
+    arXiv 1805.04770, equation 8): how hard the teacher finds an example, and no more.
+    """
+
+    name: NotRequired[Literal["cwtm"]]
 
 
 class CloneIn(TypedDict):
@@ -206,6 +208,18 @@ class Flip(TypedDict):
     name: NotRequired[Literal["flip"]]
 
 
+class LabelSmoothing(TypedDict):
+    """
+    Labels (1 - e) y + e / C without any teacher: the pull towards unsure outputs alone.
+
+    What it reaches is regularisation (Yuan et al. 2020, arXiv 1909.11723).
+    """
+
+    name: NotRequired[Literal["label_smoothing"]]
+    smoothing: NotRequired[float]
+    """e above."""
+
+
 class MLP(TypedDict):
     """
     Fully connected ReLU layers, as in Hinton, Vinyals and Dean 2015, arXiv 1503.02531.
@@ -279,6 +293,18 @@ class ONE(TypedDict):
     """R; null is the paper's 80 of 300 epochs in proportion to this job's."""
 
 
+class Permuted(TypedDict):
+    """
+    The job's own method and teachers, the soft targets' classes permuted but for the largest,
+    anew for each example and step (Furlanello et al. 2018, DKPP, equation 10).
+
+    The teacher's answer, its confidence and the shape of its targets stay; which of the other
+    classes are alike is lost. What the student has over this control is dark knowledge.
+    """
+
+    name: NotRequired[Literal["permuted"]]
+
+
 class Policy(TypedDict):
     """
     Policy distillation (Rusu et al. 2016, arXiv 1511.06295).
@@ -321,6 +347,15 @@ class Quantization(TypedDict):
     Whether the first layer and the classifier are quantised as well: they save least, and cost
     most of the accuracy.
     """
+
+
+class RandomTeacher(TypedDict):
+    """
+    The job's own method, its teachers replaced by networks of the same architecture with fresh
+    weights: what this loss does to a student by itself, whatever is taught.
+    """
+
+    name: NotRequired[Literal["random_teacher"]]
 
 
 class ResNet(TypedDict):
@@ -643,6 +678,21 @@ class Apprentice(TypedDict):
     """
     fine_tune_lr_scale: NotRequired[float]
     """Scheme c: factor on `optimizer.lr` after quantisation."""
+
+
+Controls: TypeAlias = LabelSmoothing | CWTM | Permuted | RandomTeacher
+
+
+class Baseline(TypedDict):
+    """The matched control: the same student, data, budget and seeds without the teacher."""
+
+    seeds: NotRequired[int]
+    """n trains n students and n baselines, with seeds seed, seed + 1, ..."""
+    controls: NotRequired[list[Controls]]
+    """
+    Further runs, n of each, that the gain over the baseline is divided by: each has a part of
+    what a teacher gives. Their curves are `control/<name>/<k>/...`.
+    """
 
 
 class CRD(TypedDict):

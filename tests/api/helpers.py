@@ -26,6 +26,7 @@ from app.tables import (
     Dataset,
     Evaluation,
     Job,
+    KnowledgeReport,
     Owned,
     Sweep,
     Teacher,
@@ -35,6 +36,37 @@ from app.tables import (
 MLP = {"family": "mlp", "inputs": 784, "hidden": [32], "classes": 10}
 SMALL_MLP = {"family": "mlp", "inputs": 784, "hidden": [8], "classes": 10}
 JSON = {"Content-Type": "application/json"}
+_BIN = {"low": 0.9, "high": 1.0, "examples": 3, "confidence": 0.95, "accuracy": 0.9}
+_RELIABILITY = {"nll": 0.2, "ece": 0.05, "bins": [_BIN]}
+KNOWLEDGE = json.dumps(
+    {
+        "classes": 10,
+        "split": "train",
+        "examples": 5000,
+        "rows": 5000,
+        "target": "label",
+        "softness": [
+            {"temperature": t, "entropy": 2.3 * s, "entropy_share": s, "off_target": s / 2}
+            for t, s in ((1, 0.1), (2, 0.3), (4, 0.6), (8, 0.9), (20, 0.98))
+        ],
+        "similarity": {
+            "temperature": 2,
+            "chance": 1 / 9,
+            "matrix": [[0 if c == j else 1 / 9 for j in range(10)] for c in range(10)],
+            "confused": [{"classes": [3, 5], "similarity": 0.4}],
+        },
+        "calibration": {
+            "split": "test",
+            "examples": 1000,
+            "accuracy": 0.9,
+            "plain": _RELIABILITY,
+            "temperature": 1.5,
+            "fitted_on": "validation",
+            "calibrated": _RELIABILITY,
+        },
+    }
+).encode()
+"""As a worker writes it."""
 
 
 @contextlib.contextmanager
@@ -101,16 +133,33 @@ class Rows:
 
     def artifact(self, job_id: str, name: str, content: bytes, **values: Any) -> str:
         """The SHA-256 of its content."""
-        with self.storage.writer() as writer:
-            writer.write(content)
-            sha256, size = writer.commit()
-        with self.database.transaction() as session:
-            session.merge(Blob(sha256=sha256, size=size))
+        sha256, size = self._blob(content)
         row = {"kind": "student", "format": "safetensors", "token": 1, "facts": {}, **values}
         self._add(
             Artifact(id=new_id("art"), job_id=job_id, name=name, sha256=sha256, size=size, **row)
         )
         return sha256
+
+    def knowledge(self, dataset_id: str, teacher_id: str | None = None, **values: Any) -> str:
+        """The id of a report that a worker has made."""
+        row = {"key": "k", "state": "ready", "sha256": self._blob(KNOWLEDGE)[0], **values}
+        return self._add(
+            KnowledgeReport(
+                id=new_id("rep"),
+                subject=teacher_id or dataset_id,
+                teacher_id=teacher_id,
+                dataset_id=dataset_id,
+                **row,
+            )
+        )
+
+    def _blob(self, content: bytes) -> tuple[str, int]:
+        with self.storage.writer() as writer:
+            writer.write(content)
+            sha256, size = writer.commit()
+        with self.database.transaction() as session:
+            session.merge(Blob(sha256=sha256, size=size))
+        return sha256, size
 
     def set(self, table: type, row_id: str, **values: Any) -> None:
         with self.database.transaction() as session:

@@ -43,7 +43,10 @@ class Theirs:
     """By path parameter."""
 
     def url(self, path: str, ids: dict[str, str]) -> str:
-        return re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
+        """With what the operation asks for in the query; that names things of theirs too."""
+        query = "&".join(f"{name}={ids[f'{name}_id']}" for name in _asked(path))
+        found = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], path)
+        return f"{found}?{query}" if query else found
 
     def body(self, operation: dict[str, Any], ids: dict[str, str]) -> Any:
         """The document's own example, naming things of theirs."""
@@ -51,6 +54,12 @@ class Theirs:
         example = content.get("application/json", {}).get("example")
         by_kind = {one.partition("_")[0]: one for one in ids.values()}
         return _renamed(copy.deepcopy(example), by_kind)
+
+
+def _asked(path: str) -> list[str]:
+    """The query parameters that an address cannot do without."""
+    parameters = PATHS[path].get("get", {}).get("parameters", [])
+    return [one["name"] for one in parameters if one["in"] == "query" and one["required"]]
 
 
 def _renamed(value: Any, ids: dict[str, str]) -> Any:
@@ -91,6 +100,11 @@ def theirs(address: str, database: Database, storage: DirectoryStorage) -> Itera
         with database.transaction() as session:
             session.add(JobLabel(job_id=job, key="team", value=MARK))
             writing.append(session, job, 1, [(MARK, 1, 0.1, 1.0, 0.5)])
+        names = [f"{MARK}{label}" for label in range(10)]
+        teacher = rows.teacher(name=MARK, class_names=names)
+        dataset = rows.dataset(class_names=names, teacher_outputs="logits")
+        rows.knowledge(dataset, teacher)
+        rows.knowledge(dataset)
         yield Theirs(
             admin,
             project,
@@ -99,8 +113,9 @@ def theirs(address: str, database: Database, storage: DirectoryStorage) -> Itera
                 "file_id": upload(admin, checkpoint(MARK.encode()), MARK),
                 "upload_id": _begin(admin),
                 "number": "1",
-                "teacher_id": rows.teacher(name=MARK),
-                "dataset_id": rows.dataset(class_names=[MARK] * 10),
+                "teacher_id": teacher,
+                "dataset_id": dataset,
+                "picture": "confused",
                 "evaluation_id": rows.evaluation(teacher_id="tch_0", class_names=[MARK]),
                 "project_id": project,
                 "key_id": key_id,
@@ -144,6 +159,7 @@ NOBODYS = {
     "sweep_id": "swp_00000000000000000000000zz",
     "webhook_id": "whk_00000000000000000000000zz",
     "delivery_id": "whd_00000000000000000000000zz",
+    "picture": "confused",
     "name": "student.safetensors",
 }
 
@@ -264,6 +280,10 @@ def test_row_20_naming_what_another_project_has(
         ("/sweeps", {"job": job, "grid": {"teachers": [[ids["teacher_id"]]]}}, "unknown_teacher"),
     ):
         assert_problem(ours.post(path, json=body), 422, code)
+    mine = own.teacher()
+    for path in (f"/teachers/{mine}/report", f"/teachers/{mine}/report/confused.svg"):
+        answer = ours.get(path, params={"dataset": ids["dataset_id"]})
+        assert_problem(answer, 422, "unknown_dataset", "/query/dataset")
     assert ours.post("/jobs", json=job).status_code == 202
 
 

@@ -234,6 +234,81 @@ def test_register_a_data_set_and_a_teacher(
     page.locator(".heading .state").get_by_text("ready", exact=True).wait_for()
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_what_a_teacher_knows(
+    url: str, service: Service, digits: str, teacher: str, open_page: Open, width: int, scheme: str
+) -> None:
+    page = open_page(
+        f"{url}/#/teachers/{teacher}", width=width, scheme=scheme, reduced_motion="reduce"
+    )
+    known = page.get_by_role("region", name="Dark knowledge")
+    known.get_by_text(re.compile("^Try T")).wait_for()
+    told = service.get(f"/teachers/{teacher}/report?dataset={digits}&parameters=40")
+    low, high = told["advice"]["temperatures"]
+    known.get_by_label("Parameters of the student").fill("40")
+    known.get_by_text(f"Try T {low:g} to {high:g}").wait_for()
+    assert told["advice"]["reasons"][1] in known.inner_text()
+    softness = known.get_by_role("img", name="entropy of the soft targets")
+    assert f"T {low:g} to {high:g}" in str(softness.get_attribute("aria-label"))
+    pair = told["similarity"]["confused"][0]
+    row = known.get_by_role("table", name="The most alike").locator("tbody tr").first
+    assert row.locator("td").all_inner_texts() == [
+        *map(str, pair["classes"]),
+        f"{100 * pair['similarity']:.1f} %",
+    ]
+    assert known.locator("svg.alike rect").count() == 90
+    assert known.locator("svg.calibration .side circle").count() == sum(
+        one["examples"] > 0 for one in told["calibration"]["plain"]["bins"]
+    )
+    known.get_by_text("The numbers").click()
+    assert known.get_by_role("table", name="Soft targets").locator("tbody tr").count() == 15
+    assert axe(page) == []
+    wider = "[...document.querySelectorAll('main *')].filter((one) => !one.closest('.wide')"
+    wider += " && one.getBoundingClientRect().right > innerWidth).map((one) => one.outerHTML)"
+    assert page.evaluate(wider) == []
+    # What cannot be is not asked for, and what was told stays.
+    known.get_by_label("Parameters of the student").fill("0")
+    page.wait_for_timeout(600)
+    assert known.get_by_text(f"Try T {low:g} to {high:g}").is_visible()
+
+
+def test_what_recorded_outputs_know(
+    url: str, service: Service, open_page: Open, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 200)
+    logits = rng.normal(size=(200, 3)).astype(np.float32) + 3 * np.eye(3, dtype=np.float32)[y]
+    np.savez(tmp_path / "black.npz", x=rng.normal(size=(200, 4)), y=y, teacher_logits=logits)
+    content = (tmp_path / "black.npz").read_bytes()
+    file = service.http.post("/files", content=content, headers={"X-Filename": "black.npz"})
+    source = {"kind": "file", "file": file.json()["id"]}
+    dataset = service.post("/datasets", {"name": "black box", "source": source})["id"]
+    assert service.checked(f"/datasets/{dataset}")["state"] == "ready"
+    page = open_page(f"{url}/#/datasets/{dataset}")
+    known = page.get_by_role("region", name="Dark knowledge")
+    known.get_by_text("students of all sizes").wait_for()
+    assert known.locator("svg.alike rect").count() == 6
+    assert axe(page) == []
+
+
+def test_the_parts_of_a_gain_are_told(
+    url: str, service: Service, digits: str, teacher: str, open_page: Open
+) -> None:
+    controls = [{"name": "label_smoothing"}, {"name": "permuted"}]
+    asked = body(teacher, digits, baseline={"controls": controls})
+    job = service.ended(service.post("/jobs", asked)["id"])
+    report = service.get(f"/jobs/{job['id']}/report")
+    page = open_page(f"{url}/#/jobs/{job['id']}")
+    verdict = page.get_by_role("region", name="Verdict")
+    verdict.get_by_text(report["attribution"]["sentence"]).wait_for()
+    table = page.get_by_role("table", name="Measures of each side")
+    heads = table.locator("thead th").all_inner_texts()
+    assert heads[1:] == ["teacher", "student", "baseline", "label smoothing", "permuted"]
+    accuracy = table.locator("tbody tr").first.locator("td").last.inner_text()
+    assert accuracy == f"{100 * report['controls']['permuted']['accuracy']:.2f} %"
+    assert axe(page) == []
+
+
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 )

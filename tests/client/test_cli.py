@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from stillhouse import Job, Stillhouse, Teacher
+from tests.acceptance.conftest import mlp
 from tests.client.command import COMMAND, Command, alone
 from tests.client.conftest import KEY
 from tests.client.line import Line, changed, cut
@@ -89,6 +90,43 @@ def test_lists_and_details(
     assert "temperature" in stillhouse("methods", "kd").out
     assert "Did you mean fitnets?" in stillhouse("methods", "fitnet", code=2).err
     assert "hidden" in stillhouse("networks", "mlp").out
+
+
+def test_what_a_teacher_knows(stillhouse: Command, teacher: Teacher, digits: str) -> None:
+    asked = ("teachers", "report", teacher.id, "--dataset", digits, "--parameters", "500")
+    told = stillhouse(*asked, "--json").json
+    assert told["state"] == "ready"
+    shown = " ".join(stillhouse(*asked).out.split())
+    low, high = told["advice"]["temperatures"]
+    assert f"Try T {low:g} to {high:g}" in shown
+    assert "A student of 500 parameters has" in shown
+    assert "advice, not a finding" in shown
+    softest = told["softness"][-1]
+    assert f"40 {softest['entropy']:.4f} {softest['entropy_share']:.1%}" in shown
+    pair = told["similarity"]["confused"][0]
+    assert f"{pair['classes'][0]} {pair['classes'][1]} {pair['similarity']:.1%}" in shown
+    assert f"calibration error {told['calibration']['plain']['ece']:.4f}" in shown
+    absent = stillhouse("teachers", "report", "tch_none", "--dataset", digits, code=5)
+    assert "There is no teacher tch_none" in absent.err
+    wrong = stillhouse("teachers", "report", teacher.id, "--dataset", "dst_none", code=2)
+    assert "There is no dataset dst_none" in wrong.err
+
+
+def test_the_parts_of_a_gain(
+    stillhouse: Command, still: Stillhouse, teacher: Teacher, digits: str
+) -> None:
+    job = still.jobs.create(
+        teachers=[teacher.id],
+        dataset=digits,
+        student={"network": mlp(8)},
+        training={"epochs": 1},
+        baseline={"controls": [{"name": "cwtm"}, {"name": "permuted"}]},
+    ).wait(120)
+    report = job.report()
+    shown = " ".join(stillhouse("report", job.id).out.split())
+    assert "teacher student baseline cwtm permuted" in shown
+    assert f"{report['controls']['permuted']['accuracy']:.2%}" in shown
+    assert report["attribution"]["sentence"] in shown
 
 
 def test_jobs_are_steered(stillhouse: Command, job: Job, folder: Path) -> None:

@@ -47,6 +47,28 @@ def test_formats_are_waited_for_until_they_are_made(job: Job, folder: Path) -> N
     assert hashlib.sha256(path.read_bytes()).hexdigest() == artifact.sha256
 
 
+def test_a_teacher_tells_what_it_knows(digits: str, teacher: Teacher) -> None:
+    told = teacher.report(digits, parameters=500).wait(60)
+    assert (told.state, told.teacher, told.dataset) == ("ready", teacher.id, digits)
+    assert told.advice is not None
+    assert told.advice.parameters == 500
+    small = told.advice.temperatures
+    large = teacher.report(digits, parameters=5000).wait().advice
+    assert large is not None
+    assert large.temperatures > small
+    # Asking again keeps the question.
+    assert told.refresh().advice == told.advice
+    with pytest.raises(errors.Problem) as refused:
+        teacher.report("dst_none")
+    assert refused.value.code == "unknown_dataset"
+
+
+def test_recorded_outputs_tell_what_they_know(still: Stillhouse, digits: str) -> None:
+    with pytest.raises(errors.Problem) as refused:
+        still.datasets.get(digits).report()
+    assert refused.value.code == "no_teacher_outputs"
+
+
 def test_every_point_can_be_exported(job: Job, folder: Path) -> None:
     text = job.export_metrics("curves.csv", keys=["validation/accuracy"]).read_text()
     assert len(text.splitlines()) == 1 + 5

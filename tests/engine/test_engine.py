@@ -275,12 +275,12 @@ def test_max_norm_bounds_every_hidden_unit(digits, tmp_path) -> None:
 
 
 def test_a_failing_baseline_never_fails_the_job(run, monkeypatch) -> None:
-    from workers.engine import conduct
+    from workers.engine import compare
 
     def broken(*_: object) -> None:
         raise RuntimeError("no baseline today")
 
-    monkeypatch.setattr(conduct._Baselines, "get", broken)
+    monkeypatch.setattr(compare.Matched, "run", broken)
     out, _ = run()
     told = report(out)
     assert told["verdict"] == "no baseline"
@@ -289,12 +289,12 @@ def test_a_failing_baseline_never_fails_the_job(run, monkeypatch) -> None:
 
 
 def test_a_full_disk_loses_no_baseline(run, monkeypatch) -> None:
-    from workers.engine import conduct
+    from workers.engine import compare
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(conduct._Baselines, "get", full)
+    monkeypatch.setattr(compare.Matched, "run", full)
     with pytest.raises(OSError, match="No space left"):
         run()
 

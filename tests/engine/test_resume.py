@@ -119,12 +119,40 @@ VARIANTS = {
         "student": {"family": "mlp", "inputs": 64, "hidden": [70, 64], "dropout": 0.1},
     },
 }
+CONTROLS = {
+    "controls": {
+        "baseline": {
+            "controls": [
+                {"name": name} for name in ("label_smoothing", "cwtm", "permuted", "random_teacher")
+            ]
+        }
+    },
+    "controls of generations, shifted": {
+        "method": {"name": "born_again", "generations": 2},
+        "baseline": {"controls": [{"name": "permuted"}, {"name": "random_teacher"}]},
+        "training": {"augment": [{"name": "shift", "pixels": 1}]},
+    },
+    "controls of specialists, two seeds": {
+        "method": {"name": "specialists", "specialist_epochs": 1},
+        "baseline": {"seeds": 2, "controls": [{"name": "random_teacher"}]},
+    },
+}
 
 
 @pytest.mark.parametrize("stops", [[1], [21], [30, 7], [22, 22, 22]], ids=str)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_resumed_run_ends_with_the_same_bytes(run, variant, stops) -> None:
-    fields = {"epochs": 3, **VARIANTS[variant]}
+    resumes_to_the_same(run, stops, VARIANTS[variant])
+
+
+@pytest.mark.parametrize("stops", [[50, 9, 12], [70, 22], [90, 15]], ids=str)
+@pytest.mark.parametrize("variant", CONTROLS)
+def test_controls_too(run, variant, stops) -> None:
+    resumes_to_the_same(run, stops, {"epochs": 1, **CONTROLS[variant]})
+
+
+def resumes_to_the_same(run, stops: list[int], fields) -> None:
+    fields = {"epochs": 3, **fields}
     plain, plain_events = run("plain", cache="one", **fields)
     again, events = resumed(run, stops, cache="two", **fields)
     for name in ("student.safetensors", "predictions.parquet", "network.json"):

@@ -11,7 +11,8 @@ from safetensors.numpy import save
 
 from app.ids import new_id
 from app.sources.policy import Entry, Policy
-from app.tables import DEFAULT_PROJECT, Dataset, Evaluation, File, Teacher
+from app.spec.knowledge import Knowledge
+from app.tables import DEFAULT_PROJECT, Dataset, Evaluation, File, KnowledgeReport, Teacher
 from tests.workers.fakes import fake_trainer
 from tests.workers.rows import add_file
 from tests.workers.webs import give, web
@@ -99,6 +100,21 @@ class Table:
             )
         return identity
 
+    def report(self, dataset_id: str, teacher_id: str | None) -> str:
+        identity = new_id("rep")
+        with self.database.transaction() as session:
+            session.add(
+                KnowledgeReport(
+                    id=identity,
+                    project_id=DEFAULT_PROJECT,
+                    subject=teacher_id or dataset_id,
+                    teacher_id=teacher_id,
+                    dataset_id=dataset_id,
+                    key="k",
+                )
+            )
+        return identity
+
     def row(self, table, identity: str):
         with self.database.reading() as session:
             return session.get_one(table, identity)
@@ -122,12 +138,11 @@ def weights(**changed) -> bytes:
     return save(tensors | changed)
 
 
-def npz() -> bytes:
+def npz(**more) -> bytes:
     buffer = io.BytesIO()
     x = np.arange(160, dtype=np.float32).reshape(40, 4)
-    np.savez(
-        buffer, x_train=x[:30], y_train=np.arange(30) % 2, x_test=x[30:], y_test=np.arange(10) % 2
-    )
+    y = np.arange(40) % 2
+    np.savez(buffer, x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:], **more)
     return buffer.getvalue()
 
 
@@ -312,3 +327,92 @@ def test_an_evaluation_that_is_deleted_meanwhile_leaves_nothing(table):
     inspector.evaluation(evaluation_id)
     with table.database.reading() as session:
         assert session.get(Evaluation, evaluation_id) is None
+
+
+@pytest.fixture
+def described(table):
+    """A teacher and a data set that are ready."""
+    teacher_id = table.teacher("teacher.safetensors", weights())
+    dataset_id = table.dataset({"kind": "file", "file": table.upload("d.npz", npz())})
+    table.inspector().teacher(teacher_id)
+    table.inspector().dataset(dataset_id)
+    return dataset_id, teacher_id
+
+
+def told(table, report_id: str) -> Knowledge:
+    row = table.row(KnowledgeReport, report_id)
+    assert row.state == "ready", row.error
+    return Knowledge.model_validate_json(b"".join(table.storage.read(row.sha256)))
+
+
+def test_a_report_is_made_and_kept(table, described):
+    report_id = table.report(*described)
+    table.inspector().report(report_id)
+    known = told(table, report_id)
+    assert (known.classes, known.split, known.examples) == (2, "train", 27)
+    assert known.calibration.split == "test"
+    # All weights are one, so that both classes have the same logits.
+    assert known.softness[0].off_target == pytest.approx(0.5)
+    assert known.softness[0].entropy_share == pytest.approx(1)
+
+
+def test_a_report_of_recorded_outputs(table):
+    outputs = np.tile(np.array([[2.0, 0.0]], np.float32), (30, 1))
+    file_id = table.upload("d.npz", npz(teacher_logits_train=outputs))
+    dataset_id = table.dataset({"kind": "file", "file": file_id})
+    table.inspector().dataset(dataset_id)
+    report_id = table.report(dataset_id, None)
+    table.inspector().report(report_id)
+    known = told(table, report_id)
+    sure = 1 / (1 + np.exp(-2.0))
+    entropy = -sure * np.log(sure) - (1 - sure) * np.log(1 - sure)
+    assert known.softness[0].entropy == pytest.approx(entropy, rel=1e-6)
+    assert known.calibration.split == "validation"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "inspection_died"),
+        ("time.sleep(60)", "inspection_timeout"),
+        (
+            "events.send('failed', problem={'detail': 'no', 'status': 422, 'code': 'wrong'})",
+            "wrong",
+        ),
+    ],
+)
+def test_a_report_that_comes_to_nothing_says_why(table, described, body, code):
+    report_id = table.report(*described)
+    table.inspector(body, limit_s=1.0).report(report_id)
+    row = table.row(KnowledgeReport, report_id)
+    assert (row.state, row.error["code"], row.sha256) == ("rejected", code, None)
+    assert row.changed_at > row.created_at
+
+
+def test_no_report_is_made_twice_or_for_nobody(table, described):
+    report_id = table.report(*described)
+    table.inspector().report(report_id)
+    before = table.row(KnowledgeReport, report_id)
+    table.inspector("sys.exit(1)").report(report_id)
+    assert table.row(KnowledgeReport, report_id).sha256 == before.sha256
+    table.inspector("sys.exit(1)").report("rep_none")
+    other = table.report(described[0], None)
+    table.shutdown.set()
+    table.inspector("time.sleep(60)").report(other)
+    assert table.row(KnowledgeReport, other).state == "checking"
+
+
+def test_a_teacher_that_goes_while_it_is_described_leaves_nothing(table, described):
+    report_id = table.report(*described)
+    inspector = table.inspector()
+    settle = inspector._verdicts.report_ready
+
+    def late(*args, **kwargs):
+        with table.database.transaction() as session:
+            session.delete(session.get_one(Teacher, described[1]))
+        settle(*args, **kwargs)
+
+    inspector._verdicts.report_ready = late
+    inspector.report(report_id)
+    with table.database.reading() as session:
+        assert session.get(KnowledgeReport, report_id) is None

@@ -12,7 +12,16 @@ from sqlalchemy import delete, select
 from app import blobs, tallies
 from app.db import now_plus
 from app.files import repository as files
-from app.tables import DEFAULT_PROJECT, Blob, File, IdempotencyKey, Job, Tally
+from app.tables import (
+    DEFAULT_PROJECT,
+    Blob,
+    Dataset,
+    File,
+    IdempotencyKey,
+    Job,
+    KnowledgeReport,
+    Tally,
+)
 from app.tenancy import TenantDatabase
 from tests.workers.rows import add_dataset, add_file, add_job, set_job
 from workers.blobcache import BlobCache
@@ -84,6 +93,31 @@ def test_datasets_and_artifacts_refer_too(janitor, database, storage):
     janitor.clean()
     assert storage.exists(prepared)
     assert not storage.exists(student)
+
+
+def test_reports_refer_too_and_go_with_their_dataset(janitor, database, storage):
+    prepared, _ = store(storage, b"prepared")
+    report, size = store(storage, b"report")
+    dataset = add_dataset(database, sha256=prepared)
+    with database.transaction() as session:
+        blobs.note(session, report, size)
+        session.add(
+            KnowledgeReport(
+                id="rep_1",
+                project_id=DEFAULT_PROJECT,
+                subject=dataset,
+                dataset_id=dataset,
+                key="k",
+                state="ready",
+                sha256=report,
+            )
+        )
+    janitor.clean()
+    assert storage.exists(report)
+    with database.transaction() as session:
+        session.execute(delete(Dataset).where(Dataset.id == dataset))
+    janitor.clean()
+    assert not storage.exists(report)
 
 
 def test_the_grace_begins_with_the_last_reference(settings, database, storage):

@@ -8,8 +8,8 @@ import pytest
 from app import tallies
 from app.db import now_plus
 from app.ids import new_id
-from app.tables import DEFAULT_PROJECT, Dataset, Evaluation, Worker
-from tests.workers.rows import add_job, expire, job, set_job
+from app.tables import DEFAULT_PROJECT, Dataset, Evaluation, KnowledgeReport, Worker
+from tests.workers.rows import add_dataset, add_job, expire, job, set_job
 from workers.election import elected
 from workers.ledger import Ledger
 from workers.roster import Roster
@@ -29,8 +29,7 @@ class Bell:
     def inspect_teacher(self, teacher_id: str) -> None:
         self.rung.append((teacher_id, "light"))
 
-    inspect_dataset = inspect_teacher
-    evaluate = inspect_teacher
+    inspect_dataset = evaluate = report_knowledge = inspect_teacher
 
 
 @pytest.fixture
@@ -116,6 +115,31 @@ def test_a_resource_that_is_checked_for_too_long_is_rung_for(sweeper, database, 
 def evaluation(**values):
     row = {"dataset_id": "dst_0", "split": "test", "network": {}, "sha256": "0", "key": "0"}
     return Evaluation(id=new_id("evl"), project_id=DEFAULT_PROJECT, **row, **values)
+
+
+def test_a_report_that_nobody_makes_is_rung_for(sweeper, database, bell, waiting):
+    """Its message was lost. Once it is made, or came to nothing, nobody is asked any more."""
+    dataset = add_dataset(database)
+    states = {"checking": new_id("rep"), "ready": new_id("rep"), "rejected": new_id("rep")}
+    with database.transaction() as session:
+        for state, identity in states.items():
+            session.add(
+                KnowledgeReport(
+                    id=identity,
+                    project_id=DEFAULT_PROJECT,
+                    subject=state,
+                    dataset_id=dataset,
+                    key="k",
+                    state=state,
+                    created_at=now_plus(-40),
+                )
+            )
+    waiting["light"] = 1
+    sweeper.sweep()
+    assert bell.rung == []
+    waiting.clear()
+    sweeper.sweep()
+    assert bell.rung == [(states["checking"], "light")]
 
 
 @pytest.mark.parametrize("office", ["sweeper", "ringer"])

@@ -21,7 +21,7 @@ from workers.engine.device import Arithmetic
 from workers.engine.evaluate import predict, validation_metrics
 from workers.engine.keep import Keep
 from workers.engine.reporter import Reporter, Stopped
-from workers.engine.soft_targets import RecordedTargets, SoftTargets, Teacher
+from workers.engine.soft_targets import PermutedTargets, RecordedTargets, SoftTargets, Teacher
 from workers.engine.stages import Objective, Stage, mix
 from workers.engine.transfer import Transfer, transfer_rows
 from workers.networks import build
@@ -29,7 +29,7 @@ from workers.networks.preprocess import Preprocessed
 from workers.networks.quantized import floats
 from workers.networks.store import load_network
 
-Targets = SoftTargets | RecordedTargets
+Targets = SoftTargets | RecordedTargets | PermutedTargets
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ class Bench:
     keep: Keep
     prefix: str = ""
     """Put before the metrics' names."""
+    permuted: bool = False
+    """Whether soft targets lose their class similarities, for a control."""
 
     def for_run(self, seed: int, prefix: str) -> "Bench":
         """The same bench for another student."""
@@ -178,7 +180,12 @@ class Bench:
     ) -> Targets:
         """The teachers' logits on a transfer set, from the cache where they are known: of the
         job's teachers, or of those given."""
-        teachers = self.teachers if teachers is None else teachers
+        targets = self._targets(transfer, self.teachers if teachers is None else teachers)
+        return PermutedTargets(targets, self.seed) if self.permuted else targets
+
+    def _targets(
+        self, transfer: Transfer, teachers: Sequence[Teacher]
+    ) -> SoftTargets | RecordedTargets:
         if not teachers:
             recorded = self.data.split("train").recorded
             if recorded is None:

@@ -1,33 +1,29 @@
 """One job from its file to its artifacts."""
 
 import hashlib
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from app.spec import controls
 from app.spec.job import JobSpec
 from app.spec.jobfile import JobFile, PreparedFile
 from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint
 from workers.data.prepared import Prepared
-from workers.disk import disk_full
 from workers.engine import loop
 from workers.engine.allocator import keep_memory
+from workers.engine.attribution import attribution
 from workers.engine.bench import Bench, Data, load_teacher
 from workers.engine.cache import Cache
-from workers.engine.conduct import (
-    ENGINE_VERSION,
-    Conductor,
-    Stopped,
-    Trained,
-    planned_epochs,
-    wants_baseline,
-)
+from workers.engine.compare import Compared, compare, wants_baseline
+from workers.engine.conduct import ENGINE_VERSION, Conductor, Trained
 from workers.engine.curves import Recorder
 from workers.engine.device import Arithmetic, pick_device, resolve
 from workers.engine.evaluate import predict, validation_metrics
@@ -82,8 +78,14 @@ def run_job(
         own = entry.preprocess.model_dump_json() if entry.preprocess else facts.sha256
         teachers.append(Teacher(network, f"{sha256}/{own}"))
 
-    networks = [teacher.network.network.spec for teacher in teachers]
-    for pointer, code, detail in job.method.flaws(job.student.network, networks):
+    pupil, networks = job.student.network, [one.network.network.spec for one in teachers]
+    taught, labelled = bool(teachers) or facts.teacher_outputs is not None, facts.labelled
+    for pointer, code, detail in (
+        *job.method.flaws(pupil, networks),
+        *controls.flaws(
+            job.controls, job.method, pupil, networks, taught=taught, labelled=labelled
+        ),
+    ):
         raise Refused.invalid(code, detail, pointer=pointer)  # the API has looked; a file is new
 
     student_file = file.files[job.student.file] if job.student.file else None
@@ -108,7 +110,7 @@ def run_job(
     for teacher in teachers:
         bench.freeze(bench.place(teacher.network))
     with_baseline, why_not = wants_baseline(job, labelled=facts.labelled)
-    epochs = planned_epochs(job, baseline=with_baseline)
+    epochs = job.planned_epochs(compared=with_baseline)
     run = loop.Run(
         seed=job.training.seed,
         arithmetic=arithmetic,
@@ -135,23 +137,12 @@ def run_job(
             if student.full_precision is not None:
                 publisher.full_precision(student.full_precision)
 
-    baselines: list[Trained] = []
+    compared = Compared(why_not=why_not)
     if with_baseline:
-        try:
-            for baseline in conductor.baselines():
-                judge.repair(baseline.network)
-                baselines.append(baseline)
-        except Stopped:
-            raise
-        except Exception as error:  # a failing baseline never fails the job; the report says so
-            if disk_full(error):
-                raise  # nor is it lost to a full disk: the attempt is repeated
-            traceback.print_exc()
-            why_not = f"training it failed: {error}"
-            baselines.clear()
+        compared = compare(conductor, lambda trained: judge.repair(trained.network))
 
     reporter.send("phase", phase="evaluating")
-    report, sides = judge.report(students, baselines, why_not, facts.class_names)
+    report, sides = judge.report(students, compared, facts.class_names)
     report["bias_repair"] = repairs[0]
     report["validation"] = judge.validation(students[0])
     report["cache"] = {
@@ -249,33 +240,30 @@ class Judge:
         return cost(network, network.network.spec, inputs)
 
     def report(
-        self,
-        students: list[Trained],
-        baselines: list[Trained],
-        why_not: str | None,
-        class_names: Any,
+        self, students: list[Trained], compared: Compared, class_names: Any
     ) -> tuple[dict[str, Any], dict[str, Answers | None]]:
         """The report, and each side's answers of the first seed."""
         inputs = self.data.split(self.split).inputs
         teacher, teacher_cost = self.teacher()
-        pairs_students = [self.answers(trained.network) for trained in students]
-        student = pairs_students[0]
+        own = [self.answers(trained.network) for trained in students]
         cost_student = self.cost(students[0].network, inputs)
-        side = measures(student, class_names) | cost_student
-        side |= {"best_epoch": students[0].best_epoch, "train_seconds": students[0].seconds}
-        if teacher is not None:
-            side |= fidelity(student, teacher)
+
+        def side(runs: Sequence[Trained], answers: Sequence[Answers]) -> dict[str, Any]:
+            entry = measures(answers[0], class_names) | cost_student
+            entry |= {"best_epoch": runs[0].best_epoch, "train_seconds": runs[0].seconds}
+            return entry | (fidelity(answers[0], teacher) if teacher is not None else {})
+
         report: dict[str, Any] = {
             "name": self.job.name or "distillation",
             "method": self.job.method.model_dump(mode="json"),
             "split": self.split,
             "teacher": teacher and measures(teacher, class_names) | teacher_cost,
-            "student": side,
+            "student": side(students, own),
             "baseline": None,
             "difference": None,
             "verdict": "no baseline",
-            "reason": why_not,
-            "sentence": f"There is no baseline: {why_not}.",
+            "reason": compared.why_not,
+            "sentence": f"There is no baseline: {compared.why_not}.",
         }
         before = None
         if students[0].full_precision is not None:
@@ -283,27 +271,41 @@ class Judge:
             before = self.answers(network)
             report["full_precision"] = measures(before, class_names) | self.cost(network, inputs)
         if students[0].network.network.quantization is not None:
-            report["quantization"] = precision(students[0].network.network, student, before)
+            report["quantization"] = precision(students[0].network.network, own[0], before)
         if students[0].ensemble:
             report["ensemble"] = self.ensemble(students[0].ensemble, class_names)
-        baseline = None
-        if baselines:
+        sides = {"teacher": teacher, "student": own[0], "baseline": None}
+        if compared.baselines:
+            plain = [self.answers(run.network) for run in compared.baselines]
             pairs = [
-                Pair(trained.seed, answers, self.answers(plain.network))
-                for trained, answers, plain in zip(students, pairs_students, baselines, strict=True)
+                Pair(trained.seed, *answers)
+                for trained, *answers in zip(students, own, plain, strict=True)
             ]
-            baseline = pairs[0].baseline
-            report["baseline"] = measures(baseline, class_names) | cost_student
-            report["baseline"] |= {
-                "best_epoch": baselines[0].best_epoch,
-                "train_seconds": baselines[0].seconds,
-            }
-            if teacher is not None:
-                report["baseline"] |= fidelity(baseline, teacher)
+            report["baseline"] = side(compared.baselines, plain)
             report["difference"] = difference(pairs)
             report["verdict"], report["sentence"] = verdict(report["difference"], pairs)
-        sides = {"teacher": teacher, "student": student, "baseline": baseline}
+            sides["baseline"] = plain[0]
+        if self.job.controls:
+            controls = {
+                name: [self.answers(run.network) for run in runs]
+                for name, runs in compared.controls.items()
+            }
+            report["controls"] = {name: {"failed": why} for name, why in compared.failed.items()}
+            report["controls"] |= {
+                name: side(compared.controls[name], answers) for name, answers in controls.items()
+            }
+            if controls:
+                report["attribution"] = attribution(
+                    _right(own),
+                    _right(plain),
+                    {name: _right(answers) for name, answers in controls.items()},
+                )
+            sides |= {f"control/{name}": answers[0] for name, answers in controls.items()}
         return report, sides | {"full_precision": before}
+
+
+def _right(runs: Sequence[Answers]) -> list[NDArray[np.bool_]]:
+    return [answers.right for answers in runs]
 
 
 def _by_class(answers: Answers, classes: tuple[int, ...]) -> dict[str, Any]:

@@ -21,10 +21,12 @@ class Keep:
     reporter: Reporter
     known: dict[str, Path] = field(default_factory=dict)
     """By artifact name."""
+    run: str = ""
+    """Put before keys by runs that must not share what others computed."""
 
     def once(self, key: str, compute: Callable[[], Mapping[str, Tensor]]) -> dict[str, Tensor]:
         """What `compute` returned when the job first came here: a resumed run is given the same."""
-        name = f"{ONCE}-{key}.safetensors"
+        name = f"{ONCE}-{self.run}{key}.safetensors"
         if name not in self.known:
             tensors = {part: value.cpu().contiguous() for part, value in compute().items()}
             save_file(tensors, self.out / name)

@@ -5,12 +5,13 @@ logarithms (`losses.log_soften`), so that no logarithm of zero is ever taken. p 
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workers.engine.losses import kl_divergence, wide
+from workers.engine.losses import kl_divergence, log_soften_ensemble, wide
 
 EPSILON = 1e-8
 
@@ -122,7 +123,14 @@ def confidence_weighted(log_p_NC: Tensor, log_q_NC: Tensor, labels_N: Tensor) ->
 def permute_others(log_p_NC: Tensor, generator: torch.Generator) -> Tensor:
     """Each row with its maximum kept in place and the other entries permuted, N x C (Furlanello
     et al. 2018, equation 10). It is the maximum that stays, which need not be the label's entry."""
-    classes = log_p_NC.argmax(dim=1)
-    places = _other_places(log_p_NC, classes)
+    return permute_alike([log_p_NC], generator)[0]
+
+
+def permute_alike(members: Sequence[Tensor], generator: torch.Generator) -> list[Tensor]:
+    """`permute_others` of an ensemble's logits, each N x C: the maximum of its mean probability
+    stays, and all members are permuted alike, so that the mean at any T is permuted too."""
+    classes = log_soften_ensemble(members, 1.0).argmax(dim=1)
+    places = _other_places(members[0], classes)
     order = torch.rand(places.shape, generator=generator).argsort(dim=1).to(places.device)
-    return log_p_NC.scatter(1, places, log_p_NC.gather(1, places).gather(1, order))
+    shuffled = places.gather(1, order)
+    return [member.scatter(1, places, member.gather(1, shuffled)) for member in members]

@@ -164,7 +164,7 @@ def train(
     except Diverged:
         if position.best:
             trainee.load_state_dict(position.best)
-            save(best=True)
+            save(best=keep_last)
         raise Refused(
             422,
             "training_diverged",

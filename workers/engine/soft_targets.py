@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from workers.engine.cache import Cache, content_key
 from workers.engine.device import Arithmetic
+from workers.engine.logit_losses import permute_alike
 from workers.engine.losses import wide
-from workers.engine.stages import Batch
+from workers.engine.stages import Batch, mix
 from workers.engine.transfer import Transfer
 from workers.networks.preprocess import Preprocessed
 
@@ -119,3 +120,24 @@ class RecordedTargets:
 
     def __call__(self, batch: Batch) -> list[Tensor]:
         return [self._logits[batch.index]]
+
+
+class PermutedTargets:
+    """Others' targets without their class similarities: a control.
+
+    The largest logit of an example stays in its place and the others are permuted, anew in each
+    epoch (Furlanello et al. 2018, equation 10).
+    """
+
+    def __init__(self, targets: SoftTargets | RecordedTargets, seed: int) -> None:
+        self.targets = targets
+        self.seed = seed
+
+    def prepare(self, epoch: int) -> None:
+        self.targets.prepare(epoch)
+
+    def __call__(self, batch: Batch) -> list[Tensor]:
+        # No other batch of the epoch begins with this example, and a resumed run's does so too.
+        first = int(batch.index[0])
+        seed = mix("permute", self.seed, batch.epoch, first)
+        return permute_alike(self.targets(batch), torch.Generator().manual_seed(seed))

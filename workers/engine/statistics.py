@@ -1,4 +1,4 @@
-"""Small-sample statistics behind the verdict. Intervals are 95 %."""
+"""Small-sample statistics behind the verdict. Intervals are 95 % unless a level is given."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+LEVEL = 0.05
 Z = 1.959963984540054
 BINS = 15
 
@@ -29,14 +30,27 @@ def discordant(right_a: Bools, right_b: Bools) -> tuple[int, int]:
 
 
 def paired_difference(right_a: Bools, right_b: Bools) -> tuple[float, tuple[float, float]]:
-    """accuracy(a) - accuracy(b) on the same examples, with the interval of Agresti and Min 2005
-    (Wald, half an observation added to each of the four cells)."""
-    n = len(right_a)
-    only_a, only_b = discordant(right_a, right_b)
-    padded, b, c = n + 2, only_a + 0.5, only_b + 0.5
-    centre = (b - c) / padded
-    half = Z * math.sqrt((b + c) - (b - c) ** 2 / padded) / padded
-    return (only_a - only_b) / n, (centre - half, centre + half)
+    """accuracy(a) - accuracy(b) on the same examples, with the interval of Agresti and Min 2005."""
+    value, interval, _ = paired_contrast([(1, right_a), (-1, right_b)])
+    return value, interval
+
+
+def paired_contrast(
+    terms: Sequence[tuple[int, Bools]], level: float = LEVEL
+) -> tuple[float, tuple[float, float], float]:
+    """sum of w accuracy(side) over (w, side) on the same examples, its interval and p-value.
+
+    As Agresti and Min 2005 have it for a difference: Wald's, after two observations are added that
+    are spread evenly over all patterns of right and wrong. (Weights that sum to zero.)
+    """
+    each = np.sum([weight * right.astype(float) for weight, right in terms], axis=0)
+    n, padded = len(each), len(each) + 2
+    squares = float((each**2).sum()) + sum(weight**2 for weight, _ in terms) / 2
+    centre = float(each.sum()) / padded
+    error = math.sqrt(squares / padded - centre**2) / math.sqrt(padded)
+    half = float(special.ndtri(1 - level / 2)) * error
+    p = 2 * float(special.ndtr(-abs(centre) / error))
+    return float(each.sum()) / n, (centre - half, centre + half), p
 
 
 def mcnemar_p(right_a: Bools, right_b: Bools) -> float:
@@ -49,13 +63,15 @@ def mcnemar_p(right_a: Bools, right_b: Bools) -> float:
     return min(1.0, 2 * float(special.bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
-def mean_interval(values: Sequence[float] | Floats) -> tuple[float, tuple[float, float], float]:
+def mean_interval(
+    values: Sequence[float] | Floats, level: float = LEVEL
+) -> tuple[float, tuple[float, float], float]:
     """Mean, Student's t interval, and the p-value of a zero mean, from two values or more."""
     sample = np.asarray(values, dtype=float)
     mean, error = float(sample.mean()), float(sample.std(ddof=1) / math.sqrt(len(sample)))
     if error == 0:
         return mean, (mean, mean), 0.0 if mean else 1.0
-    half = float(special.stdtrit(len(sample) - 1, 0.975)) * error
+    half = float(special.stdtrit(len(sample) - 1, 1 - level / 2)) * error
     p = 2 * float(special.stdtr(len(sample) - 1, -abs(mean) / error))
     return mean, (mean - half, mean + half), p
 

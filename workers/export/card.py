@@ -29,6 +29,7 @@ def card(
     parts = [
         f"# {report['name']}",
         report["sentence"],
+        *([told["sentence"]] if (told := report.get("attribution")) else []),
         *_precision(report),
         _table(report),
         f"Measured on the {report['split']} split of the data set, in float32; the selection of "
@@ -57,8 +58,8 @@ def _table(report: dict[str, Any]) -> str:
     rows: list[tuple[str, ...]] = [
         ("", "accuracy", "interval", "errors", "NLL", "ECE", "parameters", "bytes", "MFLOP", "ms")
     ]
-    for name in SIDES:
-        side = report.get(name)
+    sides = {name: report.get(name) for name in SIDES}
+    for name, side in {**sides, **report.get("controls", {})}.items():
         if side is not None:
             rows.append((name.replace("_", " "), *_cells(side)))
     table = ["| " + " | ".join(row) + " |" for row in rows]

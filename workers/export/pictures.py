@@ -73,7 +73,7 @@ def _curve(curves: Curves, side: str, ending: str) -> Points:
         for key in curves
         if key.endswith("/" + ending)
         and key.startswith(prefix)
-        and not key.startswith(("student/", "baseline/"))
+        and not key.startswith(("student/", "baseline/", "control/"))
     ]
     return curves[others[-1]] if others else ()
 

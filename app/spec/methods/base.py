@@ -20,6 +20,8 @@ class Method(Spec):
     """Fewest and most teachers; None is no bound."""
     compared: ClassVar[bool] = True
     """Whether students learn from more than their labels, so that a baseline tells something."""
+    logits_alone: ClassVar[bool] = False
+    """Whether all that it takes of its teachers are their logits on the transfer set."""
     makes_start: ClassVar[bool] = False
     """Whether the student's first weights are the method's to make."""
 

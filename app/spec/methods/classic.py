@@ -34,6 +34,7 @@ class KD(Method):
     title: ClassVar[str] = "Knowledge distillation"
     paper: ClassVar[str | None] = "arXiv:1503.02531"
     teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["kd"] = "kd"
     temperature: Temperature = 4.0
@@ -76,6 +77,7 @@ class Logits(Method):
     title: ClassVar[str] = "Logit matching"
     paper: ClassVar[str | None] = "arXiv:1312.6184"
     teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["logits"] = "logits"
     alpha: Fraction = 1.0

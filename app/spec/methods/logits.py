@@ -20,6 +20,7 @@ class DKD(Method):
     title: ClassVar[str] = "Decoupled knowledge distillation"
     paper: ClassVar[str | None] = "arXiv:2203.08679"
     teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["dkd"] = "dkd"
     temperature: Temperature = 4.0
@@ -55,6 +56,7 @@ class DIST(Method):
     title: ClassVar[str] = "DIST, correlation of probabilities"
     paper: ClassVar[str | None] = "arXiv:2205.10536"
     teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["dist"] = "dist"
     temperature: Temperature = 4.0
@@ -88,6 +90,7 @@ class NKD(Method):
     title: ClassVar[str] = "Normalised knowledge distillation"
     paper: ClassVar[str | None] = "arXiv:2303.13005"
     teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["nkd"] = "nkd"
     gamma: float = Field(default=1.5, ge=0, le=1000)
@@ -107,6 +110,7 @@ class WTTM(Method):
     title: ClassVar[str] = "Weighted transformed teacher matching"
     paper: ClassVar[str | None] = "arXiv:2402.11148"
     teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["wttm"] = "wttm"
     temperature: Temperature = 5.0
@@ -134,6 +138,7 @@ class Policy(Method):
     title: ClassVar[str] = "Policy distillation"
     paper: ClassVar[str | None] = "arXiv:1511.06295"
     teachers: ClassVar[tuple[int, int | None]] = (1, 1)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["policy"] = "policy"
     temperature: float = Field(default=0.01, ge=1e-6, le=1000)

@@ -20,6 +20,7 @@ class DML(Method):
     title: ClassVar[str] = "Deep mutual learning"
     paper: ClassVar[str | None] = "arXiv:1706.00384"
     teachers: ClassVar[tuple[int, int | None]] = (0, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["dml"] = "dml"
     peers: int = Field(default=2, ge=2, le=16)
@@ -63,6 +64,7 @@ class BornAgain(Method):
     title: ClassVar[str] = "Born-again networks"
     paper: ClassVar[str | None] = "arXiv:1805.04770"
     teachers: ClassVar[tuple[int, int | None]] = (1, None)
+    logits_alone: ClassVar[bool] = True
     makes_start: ClassVar[bool] = True
 
     name: Literal["born_again"] = "born_again"

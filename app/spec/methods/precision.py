@@ -27,6 +27,7 @@ class Apprentice(Method):
     title: ClassVar[str] = "Apprentice"
     paper: ClassVar[str | None] = "arXiv:1711.05852"
     teachers: ClassVar[tuple[int, int | None]] = (0, None)
+    logits_alone: ClassVar[bool] = True
 
     name: Literal["apprentice"] = "apprentice"
     scheme: Literal["a", "b", "c"] = "c"

@@ -6,12 +6,18 @@ from collections.abc import AsyncIterator
 from typing import Unpack
 
 from stillhouse import models, spec
+from stillhouse._async import knowledge
 from stillhouse._async.bound import AsyncChecked, pages
 from stillhouse._async.transport import AsyncTransport
 
 
 class AsyncDataset(AsyncChecked, models.DatasetOut):
     """A data set: checking, then ready or rejected."""
+
+    async def report(self, *, parameters: int | None = None) -> knowledge.AsyncKnowledge:
+        """What they knew whose recorded outputs it brings: as of a teacher. `wait` for it."""
+        path = f"{self._address}/report"
+        return await knowledge.ask(self._transport, path, {"parameters": parameters})
 
 
 class AsyncDatasets:

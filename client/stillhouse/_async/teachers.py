@@ -6,12 +6,21 @@ from collections.abc import AsyncIterator
 from typing import Unpack
 
 from stillhouse import models, spec
+from stillhouse._async import knowledge
 from stillhouse._async.bound import AsyncChecked, pages
 from stillhouse._async.transport import AsyncTransport
 
 
 class AsyncTeacher(AsyncChecked, models.TeacherOut):
     """A teacher: checking, then ready or rejected."""
+
+    async def report(
+        self, dataset: str, *, parameters: int | None = None
+    ) -> knowledge.AsyncKnowledge:
+        """What it knows of a data set's classes, and at which temperature to teach it to a student
+        of so many `parameters`. The service makes it when it is first asked: `wait` for that."""
+        params = {"dataset": dataset, "parameters": parameters}
+        return await knowledge.ask(self._transport, f"{self._address}/report", params)
 
 
 class AsyncTeachers:

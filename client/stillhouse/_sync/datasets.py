@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from typing import Unpack
 
 from stillhouse import models, spec
+from stillhouse._sync import knowledge
 from stillhouse._sync.bound import Checked, pages
 from stillhouse._sync.transport import Transport
 
 
 class Dataset(Checked, models.DatasetOut):
     """A data set: checking, then ready or rejected."""
+
+    def report(self, *, parameters: int | None = None) -> knowledge.Knowledge:
+        """What they knew whose recorded outputs it brings: as of a teacher. `wait` for it."""
+        path = f"{self._address}/report"
+        return knowledge.ask(self._transport, path, {"parameters": parameters})
 
 
 class Datasets:

@@ -7,12 +7,19 @@ from collections.abc import Iterator
 from typing import Unpack
 
 from stillhouse import models, spec
+from stillhouse._sync import knowledge
 from stillhouse._sync.bound import Checked, pages
 from stillhouse._sync.transport import Transport
 
 
 class Teacher(Checked, models.TeacherOut):
     """A teacher: checking, then ready or rejected."""
+
+    def report(self, dataset: str, *, parameters: int | None = None) -> knowledge.Knowledge:
+        """What it knows of a data set's classes, and at which temperature to teach it to a student
+        of so many `parameters`. The service makes it when it is first asked: `wait` for that."""
+        params = {"dataset": dataset, "parameters": parameters}
+        return knowledge.ask(self._transport, f"{self._address}/report", params)
 
 
 class Teachers:

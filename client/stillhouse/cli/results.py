@@ -64,7 +64,8 @@ def metrics(
 
 
 def report(job: JobRef, json: Json = False) -> None:
-    """Show whether distillation helped: teacher, student and baseline on the same examples."""
+    """Show whether distillation helped: teacher, student and baseline on the same examples, and
+    what became of controls."""
     from stillhouse.cli import output
     from stillhouse.cli.session import connected, job_of
 
@@ -73,13 +74,22 @@ def report(job: JobRef, json: Json = False) -> None:
     if json:
         output.emit(told)
         return
-    sides = [side for side in SIDES if isinstance(told.get(side), dict)]
+    controls = told.get("controls") or {}
+    sides = {side: told[side] for side in SIDES if isinstance(told.get(side), dict)}
+    sides |= {name: side for name, side in controls.items() if "failed" not in side}
     rows = [
-        [name.replace("_", " "), *(_fact(told[side].get(name), form) for side in sides)]
+        [name.replace("_", " "), *(_fact(side.get(name), form) for side in sides.values())]
         for name, form in FACTS
     ]
-    output.table(["", *(f">{side}" for side in sides)], [row for row in rows if any(row[1:])])
-    output.console().print(f"\n{told.get('sentence', '')}", markup=False)
+    heads = [f">{side.replace('_', ' ')}" for side in sides]
+    output.table(["", *heads], [row for row in rows if any(row[1:])])
+    sentences = [told.get("sentence", ""), (told.get("attribution") or {}).get("sentence", "")]
+    sentences += [
+        f"The control {name} came to nothing: {side['failed']}."
+        for name, side in controls.items()
+        if "failed" in side
+    ]
+    output.console().print("".join(f"\n{one}" for one in sentences if one), markup=False)
 
 
 def download(

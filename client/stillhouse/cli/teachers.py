@@ -119,6 +119,36 @@ def show(teacher: TeacherId, json: Json = False) -> None:
 
 
 @app.command()
+def report(
+    teacher: TeacherId,
+    dataset: Annotated[str, typer.Option(help="The id of the data set that it is asked about.")],
+    parameters: Annotated[
+        int | None, typer.Option(help="Of the student, for the advice on the temperature.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show what a teacher knows: which classes are alike, how soft its targets are, which T to
+    try."""
+    from stillhouse import errors
+    from stillhouse.cli import output
+    from stillhouse.cli.knowledge import show
+    from stillhouse.cli.session import connected, missing
+
+    with connected() as still:
+        try:
+            found = still.teachers.get(teacher)
+        except errors.NotFound as error:
+            raise missing("teacher", f"There is no teacher {teacher}.", error) from None
+        told = found.report(dataset, parameters=parameters)
+        with output.busy("A worker finds out what it knows ..."):
+            told.wait()
+    if json:
+        output.emit(told)
+    else:
+        show(told)
+
+
+@app.command()
 def rm(
     teachers: Annotated[list[str], typer.Argument(metavar="TEACHER...")], json: Json = False
 ) -> None:

@@ -4,6 +4,7 @@ import { h } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { code, facts, section, time, wide } from "../lib/parts.js";
 import { resource } from "../lib/resource.js";
+import { recorded } from "../panels/darkness.js";
 
 const MOST_CLASSES = 100;
 
@@ -31,6 +32,7 @@ export default ({ id, signal }) =>
       one.preview?.length > 0 && section("Some of it", preview(one)),
       one.class_balance && balance(one),
       section("As it was registered", code(JSON.stringify({ ...one.spec, preprocess: one.preprocess }, null, 2), "specification")),
+      one.state === "ready" && one.teacher_outputs && recorded(one, signal),
     ].filter(Boolean),
   });
 

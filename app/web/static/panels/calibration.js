@@ -10,8 +10,13 @@ const EDGE = 34;
 
 /** Null where the report does not say. */
 export function calibration(report) {
+  if (!SIDES.some((name) => report[name]?.reliability?.length)) return null;
+  return section("Calibration", reliability(report));
+}
+
+/** The diagram, with what to read in it. */
+export function reliability(report) {
   const sides = SIDES.filter((name) => report[name]?.reliability?.length);
-  if (!sides.length) return null;
   const at = (value) => EDGE + value * (SIZE - EDGE - 8);
   const up = (value) => SIZE - EDGE - value * (SIZE - EDGE - 8);
   const most = Math.max(...sides.flatMap((name) => report[name].reliability.map((one) => one.examples)));
@@ -25,8 +30,8 @@ export function calibration(report) {
         s("title", `${name}: ${format.percent(one.accuracy, 1)} right at a confidence of ${format.percent(one.confidence, 1)}, ${format.count(one.examples)} examples`))));
   });
   const words = sides.map((name) => `${name} ${format.number(report[name].ece, 3)}`).join(", ");
-  return section(
-    "Calibration",
+  return h(
+    "div",
     h("p.small", "Right as often as sure: on the line. Above it a network is better than it says, below it worse. Larger dots are more examples."),
     h("div.beside", s("svg", { class: "picture calibration", viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": `Accuracy by confidence. Calibration errors: ${words}.` },
       s("line", { class: "axis", x1: at(0), y1: up(0), x2: at(1), y2: up(1) }),

@@ -54,8 +54,10 @@ export function report(id, signal) {
   };
 }
 
-function comparison(found) {
-  const sides = SIDES.filter((name) => found[name]);
+function comparison(report) {
+  const { controls = {} } = report;
+  const found = { ...report, ...controls };
+  const sides = [...SIDES.filter((name) => report[name]), ...Object.keys(controls).filter((name) => !controls[name].failed)];
   const rows = MEASURES.map(([label, shown, measure, less]) => {
     const values = sides.map((name) => shown(found[name]));
     if (values.every((one) => !one || one === format.NONE)) return null;
@@ -68,8 +70,10 @@ function comparison(found) {
     "Teacher, student and baseline",
     h("p.small", `On the ${found.split} split, which nothing was selected by; in float32. The better of student and baseline is bold.`),
     wide("Comparison", h("table", h("caption.hidden", "Measures of each side"),
-      h("thead", h("tr", h("th", { scope: "col" }, "Measure"), sides.map((name) => h("th.n", { scope: "col" }, name)))),
+      h("thead", h("tr", h("th", { scope: "col" }, "Measure"), sides.map((name) => h("th.n", { scope: "col" }, name.replaceAll("_", " "))))),
       h("tbody", rows))),
+    Object.keys(controls).filter((name) => controls[name].failed).map((name) =>
+      h("p.small", `The control ${name.replaceAll("_", " ")} came to nothing: ${controls[name].failed}.`)),
   );
 }
 

@@ -34,6 +34,7 @@ export function verdict(report) {
     difference && h("p.figure", h("b", format.points(difference.accuracy)), " points of accuracy"),
     difference && forest(difference),
     h("p.sentence", report.sentence),
+    report.attribution && h("p.sentence", report.attribution.sentence),
     saved(report),
   );
 }

@@ -1,0 +1,1 @@
+"""Reports of what a teacher knows beyond its answers."""
