@@ -6,6 +6,8 @@ and whoever sweeps rings again. So publishing may fail, and must never make a cl
 
 import queue
 import threading
+import time
+from collections import deque
 from typing import Literal
 
 import structlog
@@ -25,6 +27,9 @@ Priority = Literal["low", "normal", "high"]
 # Redis has no priorities worth the name: one queue each, and a worker listens to them in order.
 TRAIN_QUEUES: dict[Priority, str] = {"high": "train.high", "normal": "train", "low": "train.low"}
 LIGHT_QUEUE = "light"
+
+Ring = tuple[str, str, str, dict[str, str]]
+"""Task, subject, queue, and of which request it is."""
 
 log = structlog.get_logger()
 
@@ -67,15 +72,24 @@ def configure(celery: Celery, settings: Settings) -> Celery:
 class Doorbell:
     """Publishes from a thread of its own, through a bounded buffer: ringing takes microseconds.
 
-    When the broker is down or hangs, rings are logged and dropped.
+    When the broker is down or hangs, rings are logged and dropped. In a flood of jobs the rings for
+    them are spread over time: a worker that woke up goes on with whatever is queued, so they would
+    take the processor from the requests and wake nobody.
     """
 
-    def __init__(self, settings: Settings, *, capacity: int = 10_000) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        capacity: int = 10_000,
+        at_once: int = 64,
+        jobs_per_s: float = 50.0,
+    ) -> None:
         self._celery = configure(Celery("stillhouse", set_as_current=False), settings)
-        self._rings: queue.Queue[tuple[str, str, str, dict[str, str]] | None] = queue.Queue(
-            capacity
-        )
-        self._thread = threading.Thread(target=self._publish, name="doorbell", daemon=True)
+        self._capacity = capacity
+        self._pace = Pace(at_once, jobs_per_s)
+        self._rings: queue.Queue[Ring | None] = queue.Queue(capacity)
+        self._thread = threading.Thread(target=self._run, name="doorbell", daemon=True)
         self._thread.start()
 
     def run_job(self, job_id: str, priority: Priority = "normal") -> None:
@@ -112,13 +126,59 @@ class Doorbell:
         parent = tracing.traceparent()
         return loglines.context() | ({"traceparent": parent} if parent else {})
 
-    def _publish(self) -> None:
-        while (ring := self._rings.get()) is not None:
-            task, subject, on_queue, headers = ring
+    def _run(self) -> None:
+        held: deque[Ring] = deque()
+        while True:
             try:
-                self._celery.send_task(
-                    task, args=[subject], queue=on_queue, headers=headers, ignore_result=True
-                )
-            except Exception as error:  # whatever the transport raises; the sweeper rings again
-                log.warning("doorbell_dropped", task=task, id=subject, error=str(error))
+                ring = self._rings.get(timeout=self._pace.wait_s() if held else None)
+            except queue.Empty:
+                pass
+            else:
+                if ring is None:
+                    break
+                if ring[0] != RUN_JOB:  # one message, one inspection
+                    self._publish(ring)
+                elif len(held) < self._capacity:
+                    held.append(ring)
+                else:
+                    log.warning("doorbell_full", task=ring[0], id=ring[1])
+            while held and self._pace.take():
+                self._publish(held.popleft())
+        for ring in held:
+            self._publish(ring)
         self._celery.close()
+
+    def _publish(self, ring: Ring) -> None:
+        task, subject, on_queue, headers = ring
+        try:
+            self._celery.send_task(
+                task, args=[subject], queue=on_queue, headers=headers, ignore_result=True
+            )
+        except Exception as error:  # whatever the transport raises; the sweeper rings again
+            log.warning("doorbell_dropped", task=task, id=subject, error=str(error))
+
+
+class Pace:
+    """`burst` at once, and then `per_s` a second."""
+
+    def __init__(self, burst: float, per_s: float) -> None:
+        self._burst, self._per_s = burst, per_s
+        self._left, self._at = burst, time.monotonic()
+
+    def wait_s(self) -> float:
+        """Until the next may go."""
+        self._refill()
+        return max(1 - self._left, 0) / self._per_s
+
+    def take(self) -> bool:
+        """Whether one may go now; then it counts."""
+        self._refill()
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        self._left = min(self._left + (now - self._at) * self._per_s, self._burst)
+        self._at = now

@@ -30,9 +30,9 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 REF = "#/components/schemas/"
 ANSWERS = (
     *("ArtifactsOut", "DatasetOut", "EventOut", "FileOut", "JobOut", "MethodsOut", "MetricsOut"),
-    *("NetworksOut", "TeacherOut", "ValidationOut"),
+    *("NetworksOut", "SweepOut", "TeacherOut", "UploadOut", "UploadWithParts", "ValidationOut"),
 )
-REQUESTS = ("CloneIn", "DatasetSpec", "JobSpec", "TeacherIn")
+REQUESTS = ("CloneIn", "DatasetSpec", "JobSpec", "SweepSpec", "TeacherIn")
 OPAQUE = {REF + "JobSpec": {"type": "object"}}
 """What an answer holds of a request stays a dictionary."""
 # What the service checks by itself, and would only make aliases of `str` and `int` here.

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from stillhouse._async.client import AsyncStillhouse
     from stillhouse._async.datasets import AsyncDataset
     from stillhouse._async.jobs import AsyncJob
+    from stillhouse._async.sweeps import AsyncSweep
     from stillhouse._async.teachers import AsyncTeacher
     from stillhouse._sync.client import Stillhouse
     from stillhouse._sync.datasets import Dataset
     from stillhouse._sync.jobs import Job
+    from stillhouse._sync.sweeps import Sweep
     from stillhouse._sync.teachers import Teacher
     from stillhouse.curves import Metrics
     from stillhouse.errors import Problem, StillhouseError
@@ -26,6 +28,7 @@ _WHERE = {
     "AsyncDataset": "_async.datasets",
     "AsyncJob": "_async.jobs",
     "AsyncStillhouse": "_async.client",
+    "AsyncSweep": "_async.sweeps",
     "AsyncTeacher": "_async.teachers",
     "Dataset": "_sync.datasets",
     "Job": "_sync.jobs",
@@ -34,6 +37,7 @@ _WHERE = {
     "Retries": "retries",
     "Stillhouse": "_sync.client",
     "StillhouseError": "errors",
+    "Sweep": "_sync.sweeps",
     "Teacher": "_sync.teachers",
 }
 _MODULES = ("errors", "models", "spec")
@@ -42,6 +46,7 @@ __all__ = [
     "AsyncDataset",
     "AsyncJob",
     "AsyncStillhouse",
+    "AsyncSweep",
     "AsyncTeacher",
     "Dataset",
     "Job",
@@ -50,6 +55,7 @@ __all__ = [
     "Retries",
     "Stillhouse",
     "StillhouseError",
+    "Sweep",
     "Teacher",
     "errors",
     "models",

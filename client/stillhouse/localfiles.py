@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,22 @@ class Source:
         for chunk in self.chunks():
             digest.update(chunk)
         return digest.hexdigest()
+
+
+class Tally:
+    """Adds up, and tells, what several threads or tasks have done."""
+
+    def __init__(self, size: int, progress: Progress | None) -> None:
+        self._size = size
+        self._progress = progress
+        self._done = 0
+        self._lock = threading.Lock()
+
+    def add(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if self._progress is not None:
+                self._progress(self._done, self._size)
 
 
 def digest_header(sha256: str) -> str:

@@ -9,6 +9,15 @@ from pydantic import AwareDatetime, Field
 from stillhouse.answer import Answer
 
 
+class ArrivedOut(Answer):
+    """A part that is there."""
+
+    number: int
+    size: int
+    sha256: str | None
+    """Null for one that went to the object store itself, where nobody has hashed it yet."""
+
+
 class ArtifactOut(Answer):
     """A file that a job made."""
 
@@ -27,6 +36,15 @@ class ArtifactsOut(Answer):
     """Everything that a job has made so far."""
 
     data: list[ArtifactOut]
+
+
+class Best(Answer):
+    """Chosen on the validation split, so that its test accuracy means what it says."""
+
+    job: str
+    parameters: dict[str, Any]
+    metric: str
+    value: float
 
 
 class DatasetOut(Answer):
@@ -160,6 +178,37 @@ class NetworksOut(Answer):
     data: list[NetworkOut]
 
 
+class PartOut(Answer):
+    """A part to send."""
+
+    number: int
+    size: int
+    url: str
+    """
+    PUT the bytes there. It may be an address in the object store itself, which needs no key and
+    holds for a while: `GET /uploads/{id}` gives a new one.
+    """
+
+
+class Row(Answer):
+    """One job of the grid. What its report will tell is null before."""
+
+    job: str
+    parameters: dict[str, Any]
+    """The grid's values, by path."""
+    state: str
+    error: str | None
+    """The problem's code, when failed."""
+    validation: dict[str, float] | None
+    """accuracy, loss, agreement: what students are chosen by."""
+    test_accuracy: float | None
+    """Null too where the data set has no test split."""
+    baseline_accuracy: float | None
+    difference: dict[str, Any] | None
+    """student - baseline: accuracy, interval, p."""
+    verdict: str | None
+
+
 class SeriesOut(Answer):
     """One curve, or what is new of it. A value that was not finite is null."""
 
@@ -177,6 +226,31 @@ class SeriesOut(Answer):
     """How many of them were NaN or infinite."""
     sampled: bool
     """Whether a point here stands for more than one."""
+
+
+class SweepOut(Answer):
+    """A sweep."""
+
+    id: str
+    name: str
+    state: str
+    """
+    queued, running, paused, cancelling, succeeded (all jobs did), failed (some did), cancelled
+    (some were). More may come: look at is_terminal.
+    """
+    is_terminal: bool
+    jobs: dict[str, int]
+    """How many, by state."""
+    spec: dict[str, Any]
+    """As asked for."""
+    parameters: list[str]
+    """The grid's paths."""
+    results: list[Row] | None = None
+    """The table, in the order of the grid; null in lists. Jobs that were deleted are missing."""
+    best: Best | None = None
+    created_at: AwareDatetime
+    finished_at: AwareDatetime | None
+    links: dict[str, str]
 
 
 class TeacherBounds(Answer):
@@ -212,6 +286,48 @@ class TeacherOut(Answer):
     """How its weights are integers, as its file says; null where they are floats."""
     created_at: AwareDatetime
     links: dict[str, str]
+
+
+class UploadOut(Answer):
+    """An upload."""
+
+    id: str
+    state: Literal["open", "complete"]
+    filename: str
+    size: int
+    sha256: str
+    part_size: int
+    """Bytes of each part but the last."""
+    file: str | None
+    """What became of it, once it is complete."""
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    """When it is forgotten, and its parts with it. The file stays."""
+    links: dict[str, str]
+
+
+class UploadWithParts(Answer):
+    """An upload, part by part."""
+
+    id: str
+    state: Literal["open", "complete"]
+    filename: str
+    size: int
+    sha256: str
+    part_size: int
+    """Bytes of each part but the last."""
+    file: str | None
+    """What became of it, once it is complete."""
+    created_at: AwareDatetime
+    expires_at: AwareDatetime
+    """When it is forgotten, and its parts with it. The file stays."""
+    links: dict[str, str]
+    parts: list[PartOut]
+    """
+    All of them, to be sent in any order and again after a failure. None when the bytes are
+    known already: complete it at once.
+    """
+    arrived: list[ArrivedOut]
 
 
 class Warned(Answer):

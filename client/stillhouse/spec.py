@@ -414,6 +414,21 @@ class Supervised(TypedDict):
     """e above. Teachers trained with smoothing distil worse (Mueller et al. 2019)."""
 
 
+class SweepSpec(TypedDict):
+    """The body of POST /sweeps."""
+
+    name: NotRequired[str | None]
+    job: dict[str, Any]
+    """The body of POST /jobs; fields of the grid may be left out."""
+    grid: dict[str, list[Any]]
+    """
+    By the path of a field (`method.temperature`, `training.optimizer.lr`, `student.network`),
+    the values that it takes. There is a job for each combination; the last field moves fastest.
+    """
+    max_jobs: NotRequired[int]
+    """A larger grid is refused."""
+
+
 class TemperatureRamp(TypedDict):
     """A temperature that changes while training."""
 

@@ -128,6 +128,14 @@ def swallowed(handler: _Handler) -> None:
     handler.hang_up()
 
 
+def garbled(handler: _Handler) -> None:
+    """A byte of the request is another one."""
+    content = bytearray(handler.body)
+    content[len(content) // 2] ^= 1
+    handler.body = bytes(content)
+    passed(handler)
+
+
 def changed(handler: _Handler) -> None:
     """A byte of the answer is another one."""
     response = handler.forwarded()

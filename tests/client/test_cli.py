@@ -134,7 +134,7 @@ def test_ctrl_c_ends_the_watching_and_not_the_job(
 
 
 def test_a_sweep_compares_its_jobs(
-    stillhouse: Command, teacher: Teacher, digits: str, folder: Path
+    stillhouse: Command, still: Stillhouse, teacher: Teacher, digits: str, folder: Path
 ) -> None:
     job = {
         "name": "hot or not",
@@ -145,16 +145,33 @@ def test_a_sweep_compares_its_jobs(
     }
     Path("job.json").write_text(json.dumps(job))
     ran = stillhouse("sweep", "run", "job.json", "--grid", "method.temperature=1,4", "--json").json
-    assert sorted(one["fields"]["method.temperature"] for one in ran["jobs"]) == [1.0, 4.0]
-    accuracies = [one["accuracy"] for one in ran["jobs"]]
-    assert accuracies == sorted(accuracies, reverse=True)
-    shown = stillhouse("sweep", "show", ran["sweep"]).out
-    assert "best: job_" in shown
+    rows = ran["results"]
+    assert [one["parameters"] for one in rows] == [
+        {"method.temperature": 1},
+        {"method.temperature": 4},
+    ]
+    assert {one["state"] for one in rows} == {"succeeded"}
+    assert ran["best"]["value"] == max(one["validation"]["accuracy"] for one in rows)
+    shown = stillhouse("sweep", "show", "hot or not").out
+    assert f"best: {ran['best']['job']}" in shown
     assert "method.temperature" in shown
+    assert ran["id"] in stillhouse("sweep", "list").out
+    assert [one.id for one in still.sweeps.get(ran["id"]).list_jobs()] == [
+        one["job"] for one in reversed(rows)
+    ]
     before = len(stillhouse("jobs", "list", "--json", "--limit", 200).json)
     wrong = stillhouse("sweep", "run", "job.json", "--grid", "method.alpha=0.5,2", code=2)
     assert "method.alpha" in wrong.err
+    assert "command line" in wrong.err
+    odd = stillhouse("sweep", "run", "job.json", "--grid", "method.alfa=0.5,2", code=2)
+    assert "Did you mean alpha?" in odd.err
+    much = stillhouse("sweep", "run", "job.json", "--grid", "seed=1,2,3", "--max-jobs", 2, code=2)
+    assert "3 points" in much.err
     assert len(stillhouse("jobs", "list", "--json", "--limit", 200).json) == before
+    long = ["--grid", "training.epochs=4000,5000", "--no-wait", "--json"]
+    going = stillhouse("sweep", "run", "job.json", *long).json["id"]
+    assert "cancel" in stillhouse("sweep", "cancel", going).out
+    assert still.sweeps.get(going).wait(60).state == "cancelled"
 
 
 def test_login_stores_a_key_for_its_owner_alone(

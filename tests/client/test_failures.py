@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from stillhouse import Job, Retries, Stillhouse, errors
+from stillhouse._sync.files import File
 from tests.acceptance.conftest import mlp
 from tests.client.conftest import KEY, QUICK
-from tests.client.line import Line, changed, cut, page, refused, swallowed
+from tests.client.line import Line, changed, cut, garbled, page, refused, swallowed
 
 STUDENT = "/student"
 
@@ -60,6 +61,35 @@ def test_an_upload_whose_answer_was_lost_is_kept_once(line: Line, over_line: Sti
     file = over_line.files.upload(content, name="x.bin")
     assert file.sha256 == hashlib.sha256(content).hexdigest()
     assert len({one.headers["idempotency-key"] for one in line.asked("POST", "/files")}) == 1
+
+
+def test_an_upload_in_parts_goes_on_where_it_broke_off(line: Line, over_line: Stillhouse) -> None:
+    content = bytes(range(251)) * 180_000  # three parts
+    line.spoil("PUT", "/parts/2", *[refused(503)] * 4)
+    done: list[tuple[int, int]] = []
+
+    def upload() -> File:
+        return over_line.files.upload(
+            content, name="x.bin", parts_from=1, progress=lambda *so_far: done.append(so_far)
+        )
+
+    with pytest.raises(errors.ServerFailed):
+        upload()
+    assert not line.asked("POST", "/complete")
+    arrived = {one.path[-1] for one in line.asked("PUT", "/parts/")} - {"2"}
+    line.spoil("PUT", "/parts/2", swallowed)
+    file = upload()
+    assert file.sha256 == hashlib.sha256(content).hexdigest()
+    assert done[-1] == (len(content), len(content))
+    assert len([one for one in line.asked("POST", "/uploads") if one.path == "/uploads"]) == 1
+    for part in arrived:
+        assert len(line.asked("PUT", f"/parts/{part}")) == 1, "it was there already"
+
+
+def test_a_part_that_changed_on_the_way_is_refused(line: Line, over_line: Stillhouse) -> None:
+    line.spoil("PUT", "/parts/1", garbled)
+    with pytest.raises(errors.Problem, match="SHA-256"):
+        over_line.files.upload(b"z" * 100_000, name="z.bin", parts_from=1)
 
 
 def test_a_download_goes_on_where_it_broke_off(

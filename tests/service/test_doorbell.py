@@ -55,6 +55,24 @@ def test_a_flushed_broker_is_rung_again(broker: redis.Redis, broker_url: str) ->
     assert messages(broker, "train") == [("workers.tasks.run_job", ["job_2"])]
 
 
+def test_a_flood_of_jobs_is_spread_and_all_of_it_rung_for(
+    broker: redis.Redis, broker_url: str
+) -> None:
+    bell = Doorbell(Settings(broker_url=broker_url), at_once=5, jobs_per_s=20)
+    began = time.monotonic()
+    for index in range(12):
+        bell.run_job(f"job_{index}")
+    bell.inspect_teacher("tch_1")
+    wait_for(lambda: messages(broker, "light"))
+    assert time.monotonic() - began < 0.3, "who does not work off a queue is not held back"
+    assert 5 <= len(messages(broker, "train")) < 12
+    wait_for(lambda: len(messages(broker, "train")) >= 10)
+    assert time.monotonic() - began > 0.2
+    bell.close()
+    rung = [arguments for _, arguments in reversed(messages(broker, "train"))]
+    assert rung == [[f"job_{index}"] for index in range(12)]
+
+
 def test_a_dead_broker_costs_nothing() -> None:
     bell = Doorbell(Settings(broker_url="redis://127.0.0.1:1/0"), capacity=10)
     assert seconds_of_ringing(bell) < 0.2

@@ -11,6 +11,7 @@ from stillhouse import config, models, wire
 from stillhouse._async.datasets import AsyncDatasets
 from stillhouse._async.files import AsyncFiles
 from stillhouse._async.jobs import AsyncJobs
+from stillhouse._async.sweeps import AsyncSweeps
 from stillhouse._async.teachers import AsyncTeachers
 from stillhouse._async.transport import AsyncTransport
 from stillhouse.retries import Retries
@@ -42,6 +43,7 @@ class AsyncStillhouse:
         self.teachers = AsyncTeachers(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.jobs = AsyncJobs(self._transport)
+        self.sweeps = AsyncSweeps(self._transport)
 
     async def methods(self) -> list[models.MethodOut]:
         """What a job may do, with every parameter and paper."""

@@ -12,6 +12,7 @@ from stillhouse import config, models, wire
 from stillhouse._sync.datasets import Datasets
 from stillhouse._sync.files import Files
 from stillhouse._sync.jobs import Jobs
+from stillhouse._sync.sweeps import Sweeps
 from stillhouse._sync.teachers import Teachers
 from stillhouse._sync.transport import Transport
 from stillhouse.retries import Retries
@@ -43,6 +44,7 @@ class Stillhouse:
         self.teachers = Teachers(self._transport)
         self.datasets = Datasets(self._transport)
         self.jobs = Jobs(self._transport)
+        self.sweeps = Sweeps(self._transport)
 
     def methods(self) -> list[models.MethodOut]:
         """What a job may do, with every parameter and paper."""

@@ -9,11 +9,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from stillhouse import flow_sync, models
-from stillhouse._sync.bound import Bound
+import httpx
+
+from stillhouse import errors, flow_sync, models, wire
+from stillhouse._sync.bound import Bound, pages
 from stillhouse._sync.downloads import download
 from stillhouse._sync.transport import Transport
-from stillhouse.localfiles import Progress, Source, digest_header
+from stillhouse.localfiles import Progress, Source, Tally, digest_header
+
+MIB = 1 << 20
+PARTS_FROM = 64 * MIB
+AT_A_TIME = 4
+SLOWEST = 20 * MIB
+"""Bytes a second that a service puts together and hashes, at the least."""
 
 
 class File(Bound, models.FileOut):
@@ -43,11 +51,15 @@ class Files:
         *,
         name: str | None = None,
         progress: Progress | None = None,
+        parts_from: int = PARTS_FROM,
     ) -> File:
-        """A file, or bytes. The service checks their SHA-256. Raises OSError where the file cannot
-        be read."""
+        """A file, or bytes. The service checks their SHA-256. What has at least `parts_from` bytes
+        goes in parts, several at a time; if it breaks off, the next call goes on with what is
+        missing. Raises OSError where the file cannot be read."""
         source = Source.of(content, name)
         sha256 = flow_sync.run(source.sha256)
+        if source.size >= parts_from:
+            return self._in_parts(source, sha256, progress)
         response = self._transport.send(
             "POST",
             "/files",
@@ -61,6 +73,56 @@ class Files:
             },
         )
         return File._of(self._transport, response)
+
+    def _in_parts(self, source: Source, sha256: str, progress: Progress | None) -> File:
+        upload = self._begun(source, sha256)
+        arrived = {one.number: one for one in upload.arrived}
+        tally = Tally(source.size, progress)
+
+        def send(part: models.PartOut) -> None:
+            start = (part.number - 1) * upload.part_size
+            content = flow_sync.run(source.read, start, part.size)
+            here = Source.of(content).sha256()
+            there = arrived.get(part.number)
+            # One that went to the object store has no hash: the whole has, and is checked.
+            if there is None or there.sha256 not in (None, here):
+                self._put(upload, part, content, here)
+            tally.add(part.size)
+
+        flow_sync.each(send, upload.parts, at_a_time=AT_A_TIME)
+        response = self._transport.send(
+            "POST",
+            upload.links["complete"],
+            headers={"Idempotency-Key": uuid.uuid4().hex},
+            timeout=httpx.Timeout(60 + source.size / SLOWEST),
+        )
+        return File._of(self._transport, response)
+
+    def _begun(self, source: Source, sha256: str) -> models.UploadWithParts:
+        """One of these bytes that broke off, or a new one."""
+        for one in pages(self._transport, models.UploadOut, "/uploads", {"limit": 200}):
+            if one.state == "open" and (one.sha256, one.filename) == (sha256, source.name):
+                response = self._transport.get("uploads", one.id)
+                return wire.read(models.UploadWithParts, response)
+        wanted = {"filename": source.name, "size": source.size, "sha256": sha256}
+        response = self._transport.create("/uploads", wanted)
+        return wire.read(models.UploadWithParts, response)
+
+    def _put(
+        self, upload: models.UploadWithParts, part: models.PartOut, content: bytes, sha256: str
+    ) -> None:
+        if part.url.startswith("/"):
+            digest = {"Content-Digest": digest_header(sha256)}
+            self._transport.send("PUT", part.url, content=content, headers=digest)
+            return
+        try:
+            self._transport.send("PUT", part.url, content=content)
+        except (errors.Problem, errors.UnexpectedAnswer):
+            # An address in the object store holds for a while only.
+            response = self._transport.get("uploads", upload.id)
+            fresh = wire.read(models.UploadWithParts, response)
+            url = next(one.url for one in fresh.parts if one.number == part.number)
+            self._transport.send("PUT", url, content=content)
 
     def get(self, file_id: str) -> File:
         return File._of(self._transport, self._transport.get("files", file_id))

@@ -22,32 +22,57 @@ def run(
         ),
     ],
     name: Annotated[
-        str | None, typer.Option(help="To find it by; by default that of the file.")
+        str | None, typer.Option(help="To find it by; by default that of the job.")
     ] = None,
+    max_jobs: Annotated[int, typer.Option(help="A larger grid is refused.", min=1)] = 100,
     wait: Annotated[bool, typer.Option(help="Until all have ended, and compare them.")] = True,
     json: Json = False,
 ) -> None:
-    """Submit a job for every combination of values. The teachers' pass is shared by all."""
+    """Submit a job for every combination of values. They share the teachers' pass, and the baseline
+    where it is the same."""
     from stillhouse.cli import output, sweeping
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        sweep = sweeping.submitted(still, file, grid, name)
-        output.aside().print(f"sweep {sweep}: stillhouse sweep show {sweep}")
+        sweep = sweeping.submitted(still, file, grid, name, max_jobs)
+        output.aside().print(f"sweep {sweep.id}: stillhouse sweep show {sweep.id}")
         if wait:
             try:
-                sweeping.wait(still, sweep, quiet=json)
+                sweeping.wait(sweep, quiet=json)
             except KeyboardInterrupt:
-                output.aside().print(f"\nIts jobs go on: stillhouse sweep show {sweep}")
+                output.aside().print(f"\nIts jobs go on: stillhouse sweep show {sweep.id}")
                 raise typer.Exit(130) from None
-        sweeping.show(still, sweep, as_json=json)
+        sweeping.show(sweep, as_json=json)
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="Of the sweep.")], json: Json = False) -> None:
+def show(sweep: Annotated[str, typer.Argument(help="Its id or name.")], json: Json = False) -> None:
     """Compare the jobs of a sweep, best student first."""
     from stillhouse.cli import sweeping
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        sweeping.show(still, name, as_json=json)
+        sweeping.show(sweeping.found(still, sweep), as_json=json)
+
+
+@app.command("list")
+def list_(
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 20, json: Json = False
+) -> None:
+    """The sweeps, newest first."""
+    from stillhouse.cli import sweeping
+    from stillhouse.cli.session import connected
+
+    with connected() as still:
+        sweeping.list_all(still, limit, as_json=json)
+
+
+@app.command()
+def cancel(sweep: Annotated[str, typer.Argument(help="Its id or name.")]) -> None:
+    """Cancel those of its jobs that have not ended."""
+    from stillhouse.cli import output, sweeping
+    from stillhouse.cli.session import connected
+
+    with connected() as still:
+        now = sweeping.found(still, sweep).cancel()
+        output.console().print(f"{now.id} is {now.state}", markup=False)

@@ -1,14 +1,11 @@
-"""Sweeps: the jobs of a grid, found again by a label, compared by their reports."""
+"""Sweeps, from a job file and a grid to the table of what came of them."""
 
 from __future__ import annotations
 
 import copy
 import itertools
 import json
-import re
-import secrets
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -16,106 +13,116 @@ from typing import Any
 from rich.live import Live
 from rich.text import Text
 
-from stillhouse import Job, Stillhouse, errors
+from stillhouse import Stillhouse, Sweep, errors, models
 from stillhouse.cli import output
 from stillhouse.cli.failures import Mistaken
-from stillhouse.cli.jobfile import JobFile, parsed, put
+from stillhouse.cli.jobfile import JobFile, Steps, parsed
 from stillhouse.cli.localparts import Parts
 from stillhouse.cli.mistakes import explained
 
-LABEL = "sweep"
-MOST = 200
-PAUSE_S = 1.0
 
-
-def submitted(still: Stillhouse, path: Path, grid: Sequence[str], name: str | None) -> str:
-    """The sweep's name. Every job is checked before the first one is made."""
+def submitted(
+    still: Stillhouse, path: Path, grid: Sequence[str], name: str | None, max_jobs: int
+) -> Sweep:
+    """Raises Mistaken. Nothing is sent before the service has found the jobs right."""
     axes = dict(_axis(one) for one in grid)
     points = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    if len(points) > MOST:
-        raise Mistaken(f"This grid has {len(points):,} points; {MOST} is the most.")
+    if len(points) > max_jobs:
+        raise Mistaken(f"This grid has {len(points):,} points; --max-jobs says {max_jobs}.")
     file = JobFile.read(path)
-    sweep = _name(name or str(file.document.get("name") or path.stem))
     base = file.document
-    for point in points:
+    parts = Parts.of(file)
+    local = parts.teachers or parts.dataset or parts.student
+    # Of jobs that need nothing from here the service checks all at once, when it makes them.
+    for point in points if local else points[:1]:
         file.document = copy.deepcopy(base)
         file.put(point)
         Parts.of(file).check_job(still)
     file.document = base
-    parts = Parts.of(file)
-    parts.check(still)
-    sent = parts.send(still)
-    for point in points:
-        job = _at(sent, point)
-        job["labels"] = {**(job.get("labels") or {}), LABEL: sweep}
-        job["name"] = f"{job.get('name') or path.stem} {_short(point)}"[:200]
-        try:
-            still.jobs.create(**job)
-        except (errors.Unprocessable, errors.BadRequest) as problem:
-            raise explained(still, file, problem, job, "JobSpec") or problem from None
-    return sweep
+    if local:
+        parts.check(still)
+    job = parts.send(still)
+    sweep: dict[str, Any] = {"job": job, "grid": axes, "max_jobs": max_jobs}
+    try:
+        return still.sweeps.create(**sweep, name=name or job.get("name") or path.stem)
+    except (errors.Unprocessable, errors.BadRequest) as problem:
+        wrong = explained(still, file, problem, sweep, "SweepSpec", placed=_placed)
+        raise wrong or problem from None
 
 
-def wait(still: Stillhouse, sweep: str, *, quiet: bool) -> None:
+def wait(sweep: Sweep, *, quiet: bool) -> None:
     console = output.aside()
     live = Live(console=console, refresh_per_second=4, transient=True)
     with live if console.is_terminal and not quiet else nullcontext():
-        while jobs := [job for job in _jobs(still, sweep) if not job.is_terminal]:
-            running = [f"{job.name} {_done(job):.0%}" for job in jobs if job.state == "running"]
-            live.update(Text(f"{len(jobs)} jobs to go; running: {', '.join(running) or '-'}"))
-            time.sleep(PAUSE_S)
+        sweep.wait(on_change=lambda now: live.update(Text(_counted(now))))
 
 
-def show(still: Stillhouse, sweep: str, *, as_json: bool) -> None:
-    jobs = _jobs(still, sweep)
-    if not jobs:
-        raise Mistaken(
-            f"There is no sweep {sweep}. `stillhouse jobs list --label {LABEL}=NAME` looks for one."
-        )
-    varied = varying([job.spec for job in jobs])
-    rows = [_row(job, fields) for job, fields in zip(jobs, varied, strict=True)]
-    rows.sort(key=lambda row: -(row["accuracy"] if row["accuracy"] is not None else -1.0))
+def found(still: Stillhouse, name: str) -> Sweep:
+    """By its id, or the newest of this name. Raises Mistaken."""
+    if name.startswith("swp_"):
+        return still.sweeps.get(name)
+    for sweep in still.sweeps.list(page_size=200):
+        if sweep.name == name:
+            return sweep.refresh()
+    raise Mistaken(f"There is no sweep {name}. `stillhouse sweep list` shows them.")
+
+
+def show(sweep: Sweep, *, as_json: bool) -> None:
+    """Best student first, by what students are chosen by."""
     if as_json:
-        output.emit({"sweep": sweep, "jobs": rows})
+        output.emit(sweep)
         return
-    names = list(varied[0])
+    metric = sweep.best.metric.removeprefix("validation/") if sweep.best else "accuracy"
+    sign = 1 if metric == "loss" else -1
+    rows = sorted(sweep.results or (), key=lambda row: _rank(row, metric, sign))
     output.table(
-        ["id", *names, "state", ">student", ">baseline", ">agreement", "verdict"],
+        [
+            "id",
+            *sweep.parameters,
+            "state",
+            f">validation {metric}",
+            ">test",
+            ">baseline",
+            "verdict",
+        ],
         [
             (
-                row["job"],
-                *(json.dumps(row["fields"].get(name)) for name in names),
-                output.Marked(output.state(row["state"])),
-                *(_percent(row[it]) for it in ("accuracy", "baseline", "agreement")),
-                row["verdict"],
+                row.job,
+                *(json.dumps(row.parameters.get(name)) for name in sweep.parameters),
+                output.Marked(output.state(row.state)),
+                _told((row.validation or {}).get(metric), metric),
+                _told(row.test_accuracy),
+                _told(row.baseline_accuracy),
+                row.verdict or row.error,
             )
             for row in rows
         ],
     )
-    if rows[0]["accuracy"] is not None:
-        best = ", ".join(f"{name} = {json.dumps(it)}" for name, it in rows[0]["fields"].items())
-        output.console().print(f"\nbest: {rows[0]['job']} ({best})", markup=False)
+    if sweep.best:
+        point = ", ".join(
+            f"{name} = {json.dumps(it)}" for name, it in sweep.best.parameters.items()
+        )
+        output.console().print(f"\nbest: {sweep.best.job} ({point})", markup=False)
 
 
-def varying(specs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of each specification the fields in which any of them differ, by dotted names."""
-    flat = [dict(_leaves(spec, ())) for spec in specs]
-    names = dict.fromkeys(name for one in flat for name in one)
-    differ = [
-        name
-        for name in names
-        if name not in ("name", f"labels.{LABEL}")
-        and len({json.dumps(one.get(name), sort_keys=True) for one in flat}) > 1
-    ]
-    return [{name: one.get(name) for name in differ} for one in flat]
-
-
-def _leaves(value: Any, steps: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _leaves(inner, (*steps, key))
-    else:
-        yield ".".join(steps), value
+def list_all(still: Stillhouse, limit: int, *, as_json: bool) -> None:
+    sweeps = list(itertools.islice(still.sweeps.list(), limit))
+    if as_json:
+        output.emit(sweeps)
+        return
+    output.table(
+        ["id", "name", "state", "jobs", "fields"],
+        [
+            (
+                one.id,
+                one.name,
+                output.Marked(output.state(one.state)),
+                _counted(one),
+                ", ".join(one.parameters),
+            )
+            for one in sweeps
+        ],
+    )
 
 
 def _axis(given: str) -> tuple[str, list[Any]]:
@@ -125,43 +132,25 @@ def _axis(given: str) -> tuple[str, list[Any]]:
     return field, list(parsed(values if values.startswith("[[") else f"[{values}]"))
 
 
-def _at(document: Mapping[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    job = copy.deepcopy(dict(document))
-    put(job, point)
-    return job
+def _placed(steps: Steps) -> Steps:
+    """Where in the job file, or as what of the command line, a place of a sweep stands."""
+    if steps[:1] == ("job",):
+        return steps[1:]
+    if steps[:1] == ("grid",) and len(steps) > 1:
+        return tuple(str(steps[1]).split("."))
+    return steps
 
 
-def _name(given: str) -> str:
-    """A label's value, and one that no earlier sweep has."""
-    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", given).strip("-")[:50]
-    return f"{plain or 'sweep'}-{secrets.token_hex(3)}"
+def _rank(row: models.Row, metric: str, sign: int) -> tuple[bool, float]:
+    value = (row.validation or {}).get(metric)
+    return value is None, sign * (value or 0.0)
 
 
-def _short(point: Mapping[str, Any]) -> str:
-    return " ".join(f"{name.rpartition('.')[2]}={value}" for name, value in point.items())
+def _counted(sweep: Sweep) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sweep.jobs.items())
 
 
-def _jobs(still: Stillhouse, sweep: str) -> list[Job]:
-    return list(still.jobs.list(labels={LABEL: sweep}, page_size=200))[::-1]
-
-
-def _row(job: Job, fields: Mapping[str, Any]) -> dict[str, Any]:
-    report: dict[str, Any] = job.report() if job.state == "succeeded" else {}
-    student, baseline = report.get("student") or {}, report.get("baseline") or {}
-    return {
-        "job": job.id,
-        "fields": dict(fields),
-        "state": job.state,
-        "accuracy": student.get("accuracy"),
-        "baseline": baseline.get("accuracy"),
-        "agreement": student.get("agreement"),
-        "verdict": report.get("verdict"),
-    }
-
-
-def _done(job: Job) -> float:
-    return float(job.progress.get("fraction") or 0.0)
-
-
-def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.2%}"
+def _told(value: float | None, metric: str = "accuracy") -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if metric == "loss" else f"{value:.2%}"
