@@ -16,9 +16,12 @@ def test_a_teacher_is_described_by_a_worker(service: Service, digits: str, teach
     assert (told["split"], told["examples"], told["target"]) == ("train", 1294, "label")
     curve = told["softness"]
     assert [one["entropy"] for one in curve] == sorted(one["entropy"] for one in curve)
-    # The report of a job on the same data says the same of the same teacher.
+    # An evaluation on the same data says the same of the same teacher.
     assert told["calibration"]["split"] == "test"
-    assert told["calibration"]["accuracy"] > 0.9
+    asked = service.post("/evaluations", {"teacher": teacher, "dataset": digits, "split": "test"})
+    done = service.until(f"/evaluations/{asked['id']}", lambda it: it["state"] == "succeeded")
+    assert told["calibration"]["accuracy"] == pytest.approx(done["result"]["accuracy"], abs=1e-9)
+    assert told["calibration"]["plain"]["ece"] == pytest.approx(done["result"]["ece"], abs=1e-6)
     assert sum(told["similarity"]["matrix"][3]) == pytest.approx(1, abs=1e-4)
     assert told["advice"]["share"] == pytest.approx(500 / 4810)
     low, high = told["advice"]["temperatures"]
