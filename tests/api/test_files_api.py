@@ -229,7 +229,7 @@ def test_a_full_disk(
 def test_an_upload_that_cannot_fit_is_refused_before_it_is_sent(settings: Settings) -> None:
     """By its announced length, while the client still waits for leave to send."""
     tight = settings.model_copy(
-        update={"min_free_bytes": shutil.disk_usage(settings.home).free - 8 * MIB}
+        update={"min_free_bytes": shutil.disk_usage(settings.home).free - 1024 * MIB}
     )
     with serve(tight) as address:
         place = urlsplit(address)

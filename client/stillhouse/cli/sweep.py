@@ -75,4 +75,4 @@ def cancel(sweep: Annotated[str, typer.Argument(help="Its id or name.")]) -> Non
 
     with connected() as still:
         now = sweeping.found(still, sweep).cancel()
-        output.console().print(f"{now.id} is {now.state}", markup=False)
+        output.console().print(f"{now.id}: {sweeping.counted(now)}", markup=False)

@@ -54,7 +54,7 @@ def wait(sweep: Sweep, *, quiet: bool) -> None:
     console = output.aside()
     live = Live(console=console, refresh_per_second=4, transient=True)
     with live if console.is_terminal and not quiet else nullcontext():
-        sweep.wait(on_change=lambda now: live.update(Text(_counted(now))))
+        sweep.wait(on_change=lambda now: live.update(Text(counted(now))))
 
 
 def found(still: Stillhouse, name: str) -> Sweep:
@@ -117,7 +117,7 @@ def list_all(still: Stillhouse, limit: int, *, as_json: bool) -> None:
                 one.id,
                 one.name,
                 output.Marked(output.state(one.state)),
-                _counted(one),
+                counted(one),
                 ", ".join(one.parameters),
             )
             for one in sweeps
@@ -146,7 +146,7 @@ def _rank(row: models.Row, metric: str, sign: int) -> tuple[bool, float]:
     return value is None, sign * (value or 0.0)
 
 
-def _counted(sweep: Sweep) -> str:
+def counted(sweep: Sweep) -> str:
     return ", ".join(f"{count} {state}" for state, count in sweep.jobs.items())
 
 
