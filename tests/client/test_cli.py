@@ -194,9 +194,8 @@ def test_a_sweep_compares_its_jobs(
     assert f"best: {ran['best']['job']}" in shown
     assert "method.temperature" in shown
     assert ran["id"] in stillhouse("sweep", "list").out
-    assert [one.id for one in still.sweeps.get(ran["id"]).list_jobs()] == [
-        one["job"] for one in reversed(rows)
-    ]
+    listed = {one.id for one in still.sweeps.get(ran["id"]).list_jobs()}
+    assert listed == {one["job"] for one in rows}
     before = len(stillhouse("jobs", "list", "--json", "--limit", 200).json)
     wrong = stillhouse("sweep", "run", "job.json", "--grid", "method.alpha=0.5,2", code=2)
     assert "method.alpha" in wrong.err
