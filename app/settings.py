@@ -184,7 +184,7 @@ class Settings(BaseSettings):
             Entry.read(place)
         return places
 
-    @field_validator("uri_allow_networks")
+    @field_validator("uri_allow_networks", "webhook_allow_networks")
     @classmethod
     def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
         for network in networks:

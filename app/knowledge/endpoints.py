@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from pydantic_core import to_json
 from sqlalchemy.orm import Session
 
@@ -54,89 +54,6 @@ SVG: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.get(
-    "/teachers/{teacher_id}/report",
-    operation_id="get_teacher_report",
-    summary="Show what a teacher knows",
-    response_model=KnowledgeOut,
-    responses={**ANSWERS, **problems(404, 409, 422, 503)},
-)
-def get_teacher_report(
-    teacher_id: TeacherId,
-    dataset: Of,
-    database: DatabaseDep,
-    storage: StorageDep,
-    doorbell: DoorbellDep,
-    parameters: Parameters = None,
-    format: Format = "json",  # noqa: A002  (its name in the address)
-) -> Response:
-    """Its soft targets over the temperature, which classes it finds alike, how far its confidence
-    can be trusted, and which temperature to try. Asked for the first time, a worker makes it: 202
-    until it has. Then it is kept, for every teacher and dataset of the same content."""
-    asked = _teacher(teacher_id, dataset, parameters)
-    return asked.answer(database, storage, doorbell, format)
-
-
-@router.get(
-    "/teachers/{teacher_id}/report/{picture}.svg",
-    operation_id="get_teacher_picture",
-    summary="Show a picture of what a teacher knows",
-    response_class=Response,
-    responses={**SVG, **problems(404, 409, 422, 503)},
-)
-def get_teacher_picture(
-    teacher_id: TeacherId,
-    picture: Picture,
-    dataset: Of,
-    database: DatabaseDep,
-    storage: StorageDep,
-    doorbell: DoorbellDep,
-    parameters: Parameters = None,
-) -> Response:
-    """Once the report is made: 409 before."""
-    return _teacher(teacher_id, dataset, parameters).draw(database, storage, doorbell, picture)
-
-
-@router.get(
-    "/datasets/{dataset_id}/report",
-    operation_id="get_dataset_report",
-    summary="Show what recorded outputs know",
-    response_model=KnowledgeOut,
-    responses={**ANSWERS, **problems(404, 409, 422, 503)},
-)
-def get_dataset_report(
-    dataset_id: DatasetId,
-    database: DatabaseDep,
-    storage: StorageDep,
-    doorbell: DoorbellDep,
-    parameters: Parameters = None,
-    format: Format = "json",  # noqa: A002
-) -> Response:
-    """Of the teacher whose outputs the dataset brings, as of any other. How large that one is
-    nobody knows, so the advice is for students of all sizes."""
-    asked = _dataset(dataset_id, parameters)
-    return asked.answer(database, storage, doorbell, format)
-
-
-@router.get(
-    "/datasets/{dataset_id}/report/{picture}.svg",
-    operation_id="get_dataset_picture",
-    summary="Show a picture of what recorded outputs know",
-    response_class=Response,
-    responses={**SVG, **problems(404, 409, 422, 503)},
-)
-def get_dataset_picture(
-    dataset_id: DatasetId,
-    picture: Picture,
-    database: DatabaseDep,
-    storage: StorageDep,
-    doorbell: DoorbellDep,
-    parameters: Parameters = None,
-) -> Response:
-    """Once the report is made: 409 before."""
-    return _dataset(dataset_id, parameters).draw(database, storage, doorbell, picture)
-
-
 @dataclass(frozen=True)
 class _Asked:
     """A report as an address names it."""
@@ -144,15 +61,16 @@ class _Asked:
     path: str
     query: dict[str, Any]
     locate: Callable[[Session], service.Subject]
+    database: Database
+    storage: Storage
+    bell: Doorbell
 
-    def answer(
-        self, database: Database, storage: Storage, bell: Doorbell, form: Literal["json", "html"]
-    ) -> Response:
-        subject, row = self._row(database, bell)
+    def answer(self, form: Literal["json", "html"]) -> Response:
+        subject, row = self._row()
         here = address(self.path, **self.query)
         ready = row.state == "ready"
         headers = {} if ready else {"Location": here, "Retry-After": "1"}
-        exhibit = self._exhibit(subject, row, storage) if ready else None
+        exhibit = self._exhibit(subject, row) if ready else None
         status = 200 if ready else 202
         if form == "html":
             named = subject.dataset if subject.teacher is None else subject.teacher
@@ -169,8 +87,8 @@ class _Asked:
         )
         return Response(to_json(out), status, headers, "application/json")
 
-    def draw(self, database: Database, storage: Storage, bell: Doorbell, picture: str) -> Response:
-        subject, row = self._row(database, bell)
+    def draw(self, picture: str) -> Response:
+        subject, row = self._row()
         if row.state != "ready":
             raise Conflict(
                 "report_not_ready",
@@ -178,19 +96,19 @@ class _Asked:
                 retryable=True,
                 headers={"Retry-After": "1"},
             )
-        drawn = PICTURES[picture](self._exhibit(subject, row, storage))
+        drawn = PICTURES[picture](self._exhibit(subject, row))
         if drawn is None:
             raise NotFound("picture_not_drawn", f"The report has nothing to draw {picture} from.")
         return Response(drawn, 200, SAFE, "image/svg+xml")
 
-    def _row(self, database: Database, bell: Doorbell) -> tuple[service.Subject, KnowledgeReport]:
-        subject, row = service.find_or_ask(database, self.locate, bell)
+    def _row(self) -> tuple[service.Subject, KnowledgeReport]:
+        subject, row = service.find_or_ask(self.database, self.locate, self.bell)
         if row.state == "rejected":
             raise service.failure(row)
         return subject, row
 
-    def _exhibit(self, subject: service.Subject, row: KnowledgeReport, storage: Storage) -> Exhibit:
-        known = Knowledge.model_validate_json(b"".join(storage.read(row.sha256 or "")))
+    def _exhibit(self, subject: service.Subject, row: KnowledgeReport) -> Exhibit:
+        known = Knowledge.model_validate_json(b"".join(self.storage.read(row.sha256 or "")))
         advice = advise(
             known.softness,
             known.calibration,
@@ -200,17 +118,97 @@ class _Asked:
         return Exhibit(known, advice, subject.class_names(known.classes))
 
 
-def _teacher(teacher_id: str, dataset: str, parameters: int | None) -> _Asked:
+def _of_teacher(
+    teacher_id: TeacherId,
+    dataset: Of,
+    database: DatabaseDep,
+    storage: StorageDep,
+    doorbell: DoorbellDep,
+    parameters: Parameters = None,
+) -> _Asked:
     return _Asked(
         f"/teachers/{teacher_id}/report",
         {"dataset": dataset, "parameters": parameters},
         lambda session: service.of_teacher(session, teacher_id, dataset),
+        database,
+        storage,
+        doorbell,
     )
 
 
-def _dataset(dataset_id: str, parameters: int | None) -> _Asked:
+def _of_dataset(
+    dataset_id: DatasetId,
+    database: DatabaseDep,
+    storage: StorageDep,
+    doorbell: DoorbellDep,
+    parameters: Parameters = None,
+) -> _Asked:
     return _Asked(
         f"/datasets/{dataset_id}/report",
         {"parameters": parameters},
         lambda session: service.of_dataset(session, dataset_id),
+        database,
+        storage,
+        doorbell,
     )
+
+
+OfTeacher = Annotated[_Asked, Depends(_of_teacher)]
+OfDataset = Annotated[_Asked, Depends(_of_dataset)]
+
+
+@router.get(
+    "/teachers/{teacher_id}/report",
+    operation_id="get_teacher_report",
+    summary="Show what a teacher knows",
+    response_model=KnowledgeOut,
+    responses={**ANSWERS, **problems(404, 409, 422, 503)},
+)
+def get_teacher_report(
+    asked: OfTeacher,
+    format: Format = "json",  # noqa: A002  (its name in the address)
+) -> Response:
+    """Its soft targets over the temperature, which classes it finds alike, how far its confidence
+    can be trusted, and which temperature to try. Asked for the first time, a worker makes it: 202
+    until it has. Then it is kept, for every teacher and dataset of the same content."""
+    return asked.answer(format)
+
+
+@router.get(
+    "/teachers/{teacher_id}/report/{picture}.svg",
+    operation_id="get_teacher_picture",
+    summary="Show a picture of what a teacher knows",
+    response_class=Response,
+    responses={**SVG, **problems(404, 409, 422, 503)},
+)
+def get_teacher_picture(asked: OfTeacher, picture: Picture) -> Response:
+    """Once the report is made: 409 before."""
+    return asked.draw(picture)
+
+
+@router.get(
+    "/datasets/{dataset_id}/report",
+    operation_id="get_dataset_report",
+    summary="Show what recorded outputs know",
+    response_model=KnowledgeOut,
+    responses={**ANSWERS, **problems(404, 409, 422, 503)},
+)
+def get_dataset_report(
+    asked: OfDataset,
+    format: Format = "json",  # noqa: A002
+) -> Response:
+    """Of the teacher whose outputs the dataset brings, as of any other. How large that one is
+    nobody knows, so the advice is for students of all sizes."""
+    return asked.answer(format)
+
+
+@router.get(
+    "/datasets/{dataset_id}/report/{picture}.svg",
+    operation_id="get_dataset_picture",
+    summary="Show a picture of what recorded outputs know",
+    response_class=Response,
+    responses={**SVG, **problems(404, 409, 422, 503)},
+)
+def get_dataset_picture(asked: OfDataset, picture: Picture) -> Response:
+    """Once the report is made: 409 before."""
+    return asked.draw(picture)

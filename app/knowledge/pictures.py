@@ -84,7 +84,7 @@ def similarity(exhibit: Exhibit) -> str | None:
     longest = max(len(exhibit.name(c)) for c in shown)
     left, top = 60.0 + 7 * longest, 92.0 + 4.5 * min(longest, TURNED)
     size = side * len(shown)
-    most = max((matrix[c][j] for c in shown for j in shown if matrix[c] is not None), default=0.0)  # type: ignore[index]
+    most = max((row[j] for c in shown if (row := matrix[c]) for j in shown), default=0.0)
 
     def parts() -> Iterator[str]:
         yield text(20, 48, _subtitle(told, len(shown), len(matrix)), "s")

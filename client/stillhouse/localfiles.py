@@ -22,7 +22,6 @@ class Source:
     name: str
     size: int
     content: bytes | Path
-    modified_ns: int = 0
 
     @classmethod
     def of(cls, content: bytes | str | os.PathLike[str], name: str | None = None) -> "Source":
@@ -31,8 +30,8 @@ class Source:
             return cls(name or "file.bin", len(content), content)
         path = Path(content)
         with path.open("rb") as file:
-            facts = os.fstat(file.fileno())
-        return cls(name or path.name, facts.st_size, path, facts.st_mtime_ns)
+            size = os.fstat(file.fileno()).st_size
+        return cls(name or path.name, size, path)
 
     def read(self, start: int, size: int) -> bytes:
         if isinstance(self.content, bytes):
@@ -40,6 +39,11 @@ class Source:
         with self.content.open("rb") as file:
             file.seek(start)
             return file.read(size)
+
+    def part(self, start: int, size: int) -> tuple[bytes, str]:
+        """Its bytes, and their SHA-256."""
+        content = self.read(start, size)
+        return content, hashlib.sha256(content).hexdigest()
 
     def chunks(self) -> Iterator[bytes]:
         if isinstance(self.content, bytes):

@@ -86,6 +86,7 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
         ("BROKER_URL", "amqp://me:hunter2@host", "redis://"),
         ("STORAGE_URL", "ftp://host", "s3://"),
         ("DEVICE", "gpu", "auto, cpu, cuda or cuda:<n>"),
+        ("WEBHOOK_ALLOW_NETWORKS", "10.0.0.0/8 nowhere", "IPv4 or IPv6 network"),
         ("OTEL", "jaeger", "off, console or http://host:4318"),
         ("RATE_LIMIT", "many", "600/minute, off or auto"),
         ("BOOTSTRAP_KEY", "hunter2", "sh_ and 26 to 128 random letters and digits"),

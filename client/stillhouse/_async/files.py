@@ -80,8 +80,7 @@ class AsyncFiles:
 
         async def send(part: models.PartOut) -> None:
             start = (part.number - 1) * upload.part_size
-            content = await flow_async.run(source.read, start, part.size)
-            here = Source.of(content).sha256()
+            content, here = await flow_async.run(source.part, start, part.size)
             there = arrived.get(part.number)
             # One that went to the object store has no hash: the whole has, and is checked.
             if there is None or there.sha256 not in (None, here):
