@@ -1,17 +1,14 @@
 """Makes students into other formats, in a trainer process."""
 
 import logging
-import shutil
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from app.blobs import BytesGone
 from app.settings import Settings
 from app.storage import Storage
 from workers.blobcache import BlobCache
+from workers.errands import Errands
 from workers.examiner import Examiner, Rejected
 from workers.exports import ABOUT, WEIGHTS, ExportCase, Exports
 from workers.shelf import Made
@@ -35,14 +32,13 @@ class Exporter:
         self._exports = exports
         self._storage = storage
         self._examiner = Examiner(standby, settings, shutdown, settings.inspection_limit_s)
-        self._runs = settings.home.absolute() / "runs"
+        # Not named like a run: the janitor takes those for attempts.
+        self._errands = Errands(settings.home.absolute() / "runs", prefix="export-")
         self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
-        self._busy: set[str] = set()
-        self._lock = threading.Lock()
 
     def export(self, job_id: str) -> None:
         """Every format that is wanted of a job's student."""
-        with self._once(job_id) as folder:
+        with self._errands.once(job_id) as folder:
             # Again, since a bell that rings meanwhile finds this job busy.
             while folder and (case := self._exports.case(job_id)):
                 self._blobs.hold(case.weights, folder / WEIGHTS)
@@ -77,22 +73,3 @@ class Exporter:
                 continue
             log.info("%s: made %s", case.job_id, out.name)
             return True
-
-    @contextmanager
-    def _once(self, job_id: str) -> Iterator[Path | None]:
-        """A folder for the time being; None when another thread is at the same job."""
-        with self._lock:
-            busy = job_id in self._busy
-            self._busy.add(job_id)
-        if busy:
-            yield None
-            return
-        self._runs.mkdir(parents=True, exist_ok=True)
-        # Not named like a run: the janitor takes those for attempts.
-        folder = Path(tempfile.mkdtemp(dir=self._runs, prefix=f"export-{job_id}-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            with self._lock:
-                self._busy.discard(job_id)

@@ -3,11 +3,8 @@ processes."""
 
 import logging
 import os
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from app.storage import Storage
 from app.tables import Dataset, Evaluation, KnowledgeReport, Teacher
 from workers.blobcache import BlobCache
 from workers.disk import disk_full
+from workers.errands import Errands
 from workers.examiner import Examiner, Rejected
 from workers.fetch import Fetcher, Interrupted, Unreachable, as_problem
 from workers.standby import Standby
@@ -53,11 +51,10 @@ class Inspector:
         self._fetcher = fetcher or Fetcher(
             Policy.of(settings), settings.max_file_bytes, settings.uri_timeout_s
         )
-        self._busy: set[str] = set()
-        self._lock = threading.Lock()
+        self._errands = Errands(self._home / "runs")
 
     def teacher(self, teacher_id: str) -> None:
-        with self._once(teacher_id) as folder:
+        with self._errands.once(teacher_id) as folder:
             case = folder and self._verdicts.teacher(teacher_id)
             if not folder or not case:
                 return
@@ -75,7 +72,7 @@ class Inspector:
             )
 
     def dataset(self, dataset_id: str) -> None:
-        with self._once(dataset_id) as folder:
+        with self._errands.once(dataset_id) as folder:
             case = folder and self._verdicts.dataset(dataset_id)
             if not folder or not case:
                 return
@@ -108,7 +105,7 @@ class Inspector:
             self._settle(Dataset, dataset_id, order, ready)
 
     def evaluation(self, evaluation_id: str) -> None:
-        with self._once(evaluation_id) as folder:
+        with self._errands.once(evaluation_id) as folder:
             case = folder and self._verdicts.evaluation(evaluation_id)
             if not folder or not case:
                 return
@@ -134,7 +131,7 @@ class Inspector:
             )
 
     def report(self, report_id: str) -> None:
-        with self._once(report_id) as folder:
+        with self._errands.once(report_id) as folder:
             case = folder and self._verdicts.report(report_id)
             if not folder or not case:
                 return
@@ -213,22 +210,3 @@ class Inspector:
         """The file under a name that keeps its suffix, by which readers know formats."""
         name = f"{len(os.listdir(folder))}{file.suffix}"  # noqa: PTH208
         return self._blobs.hold(file.sha256, folder / name)
-
-    @contextmanager
-    def _once(self, resource_id: str) -> Iterator[Path | None]:
-        """A folder for the time being; None when another thread is at the same resource."""
-        with self._lock:
-            busy = resource_id in self._busy
-            self._busy.add(resource_id)
-        if busy:
-            yield None
-            return
-        runs = self._home / "runs"
-        runs.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{resource_id}-"))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            with self._lock:
-                self._busy.discard(resource_id)
