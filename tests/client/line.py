@@ -97,8 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", length or str(len(content)))
         self.end_headers()
         if self.command != "HEAD":
+            self.noted.sent = len(content[:cut])  # before the client can look
             self.wfile.write(content[:cut])
-            self.noted.sent = len(content[:cut])
         if cut is not None:
             self.hang_up()
 
