@@ -9,13 +9,11 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.db import Database, now, now_plus
+from app.db import Database, insert_for, now, now_plus
 from app.storage import Storage, Stored
 from app.tables import Artifact, Blob, Dataset, File, KnowledgeReport, Teacher, UploadPart
 
@@ -40,7 +38,7 @@ def refer(session: Session, sha256: str, size: int, *, stored: Callable[[str], b
 def note(session: Session, sha256: str, size: int) -> None:
     """The row alone; nobody removes it before the transaction ends."""
     session.execute(
-        _insert(session)(Blob)
+        insert_for(session, Blob)
         .values(sha256=sha256, size=size)
         .on_conflict_do_update(index_elements=["sha256"], set_={"orphaned_at": None})
     )
@@ -95,7 +93,7 @@ def _batched(blobs: Iterator[Stored]) -> Iterator[list[Stored]]:
 def _adopt(database: Database, blob: Stored) -> bool:
     with database.transaction() as session:
         row = {"sha256": blob.sha256, "size": blob.size, "orphaned_at": now()}
-        statement = _insert(session)(Blob).values(**row).on_conflict_do_nothing()
+        statement = insert_for(session, Blob).values(**row).on_conflict_do_nothing()
         return session.scalar(statement.returning(Blob.sha256)) is not None
 
 
@@ -116,7 +114,3 @@ def _remove(database: Database, storage: Storage, sha256: str, old: ColumnElemen
 def _wanted() -> ColumnElement[bool]:
     referring = (File, Teacher, Dataset, KnowledgeReport, Artifact, UploadPart)
     return or_(*(exists().where(row.sha256 == Blob.sha256) for row in referring))
-
-
-def _insert(session: Session) -> Any:
-    return postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert

@@ -8,12 +8,19 @@ from typing import Any, TypedDict
 
 from psycopg import OperationalError
 from sqlalchemy import DateTime, Dialect, Double, Engine, create_engine, event, literal
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.expression import FunctionElement
 from sqlalchemy.types import TypeDecorator
+
+
+def insert_for(session: Session, table: Any) -> Any:
+    """INSERT ... ON CONFLICT, which both databases spell alike and SQLAlchemy does not."""
+    kind: Any = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return kind.insert(table)
 
 
 class UTCDateTime(TypeDecorator[datetime]):

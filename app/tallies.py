@@ -3,10 +3,9 @@
 from typing import Any, Literal
 
 from sqlalchemy import select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.db import now, now_plus
+from app.db import insert_for, now, now_plus
 from app.tables import Tally
 
 Name = Literal[
@@ -35,11 +34,8 @@ def all_of_them(session: Session) -> dict[str, Tally]:
 
 
 def _upsert(session: Session, name: Name, by: int, where: Any = None) -> Any:
-    insert: Any = (
-        postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    )
     return (
-        insert(Tally)
+        insert_for(session, Tally)
         .values(name=name, value=by)
         .on_conflict_do_update(
             index_elements=["name"],

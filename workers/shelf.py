@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Insert, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from app import blobs
+from app.db import insert_for
 from app.ids import new_id
-from app.tables import Artifact, Row
+from app.tables import Artifact
 
 CHECKPOINT: Final = "checkpoint"
 DELIVERABLE: Final = "deliverable"
@@ -50,7 +50,7 @@ def put(
         "facts": made.facts,
     }
     session.execute(
-        _insert(session, Artifact)
+        insert_for(session, Artifact)
         .values(id=new_id("art"), job_id=job_id, name=made.name, **values)
         .on_conflict_do_update(index_elements=["job_id", "name"], set_=values)
     )
@@ -83,13 +83,3 @@ def _prune(session: Session, job_id: str, newest: Made) -> None:
             row.facts = row.facts | {"best": row.name == newest.name}
     spare = [row.id for row in rows[KEEP:] if not row.facts.get("best")]
     session.execute(delete(Artifact).where(Artifact.id.in_(spare)))
-
-
-def _insert(session: Session, table: type[Row]) -> Any:
-    """INSERT ... ON CONFLICT, which both databases spell alike and SQLAlchemy does not."""
-    dialect: Insert = (
-        postgresql.insert(table)
-        if session.get_bind().dialect.name == "postgresql"
-        else sqlite.insert(table)
-    )
-    return dialect

@@ -1,13 +1,12 @@
 """Formats of a student that are made once somebody asks for them: seconds of a worker's time that
 most jobs can do without."""
 
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.db import after_commit, now, now_plus
+from app.db import after_commit, insert_for, now, now_plus
 from app.errors import Conflict
 from app.queue import Doorbell
 from app.tables import Export
@@ -19,10 +18,9 @@ RETRY_S: Final = 3600.0
 
 def ask_for(session: Session, job_id: str, format_: str, bell: Doorbell) -> None:
     """Has it made, if nobody is at it. Raises Conflict when it could not be."""
-    insert: Any = (
-        postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = (
+        insert_for(session, Export).values(job_id=job_id, format=format_).on_conflict_do_nothing()
     )
-    statement = insert(Export).values(job_id=job_id, format=format_).on_conflict_do_nothing()
     new = session.scalar(statement.returning(Export.job_id)) is not None
     mine = (Export.job_id == job_id, Export.format == format_)
     again = (

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from sqlalchemy import Insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from app.db import now_plus
+from app.db import insert_for, now_plus
 from app.ids import new_id
 from app.tables import KnowledgeReport
 from app.tenancy import project_of
@@ -32,7 +31,7 @@ def made(session: Session, key: str) -> str | None:
 def add(session: Session, **values: Any) -> bool:
     """Whether there was none yet: of two that ask at once, one adds it."""
     values = {"id": new_id("rep"), "project_id": project_of(session), **values}
-    statement = _insert(session).values(**values).on_conflict_do_nothing()
+    statement = insert_for(session, KnowledgeReport).values(**values).on_conflict_do_nothing()
     return session.scalar(statement.returning(KnowledgeReport.id)) is not None
 
 
@@ -50,12 +49,3 @@ def try_again(session: Session, report_id: str, *, after_s: float) -> bool:
     )
     asked = session.execute(statement, execution_options={"synchronize_session": False})
     return asked.one_or_none() is not None
-
-
-def _insert(session: Session) -> Any:
-    dialect: Insert = (
-        postgresql.insert(KnowledgeReport)
-        if session.get_bind().dialect.name == "postgresql"
-        else sqlite.insert(KnowledgeReport)
-    )
-    return dialect

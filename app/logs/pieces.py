@@ -5,12 +5,12 @@ Places in a log are bytes counted from its very beginning, kept or not.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.db import insert_for
 from app.tables import JobLog
 
 PIECE: Final = 16 * 1024
@@ -48,12 +48,9 @@ def end(session: Session, job_id: str) -> int:
 def put(session: Session, job_id: str, pieces: Sequence[Piece]) -> None:
     """Writes one piece or more, over what was there of the same start, and drops what is too
     old."""
-    insert: Any = (
-        postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    )
     for start, content in pieces:
         session.execute(
-            insert(JobLog)
+            insert_for(session, JobLog)
             .values(job_id=job_id, start=start, content=content)
             .on_conflict_do_update(index_elements=["job_id", "start"], set_={"content": content})
         )

@@ -10,9 +10,9 @@ from math import isfinite
 from typing import Any
 
 from sqlalchemy import delete, insert, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from app.db import insert_for
 from app.metrics import repository
 from app.metrics.rollups import SIZES, Roller, Rollup, Row
 from app.tables import MetricPoint, MetricRollup, MetricSeries
@@ -147,9 +147,8 @@ def _curves(session: Session, job_id: str, keys: set[str]) -> dict[str, MetricSe
     )
     found = {curve.key: curve for curve in session.scalars(statement)}
     if missing := keys - found.keys():
-        made = postgresql.insert if _dialect(session) == "postgresql" else sqlite.insert
         session.execute(
-            made(MetricSeries)
+            insert_for(session, MetricSeries)
             .values([{"job_id": job_id, "key": key, "rows": 0} for key in sorted(missing)])
             .on_conflict_do_nothing()
         )

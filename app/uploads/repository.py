@@ -3,10 +3,9 @@
 from typing import Any
 
 from sqlalchemy import Select, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.db import now, now_plus
+from app.db import insert_for, now, now_plus
 from app.ids import new_id
 from app.tables import Upload, UploadPart
 
@@ -48,12 +47,9 @@ def parts(session: Session, upload_id: str) -> dict[int, UploadPart]:
 
 def put_part(session: Session, upload_id: str, number: int, sha256: str, size: int) -> None:
     """One of the same number is replaced."""
-    insert: Any = (
-        postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    )
     values = {"sha256": sha256, "size": size}
     session.execute(
-        insert(UploadPart)
+        insert_for(session, UploadPart)
         .values(upload_id=upload_id, number=number, **values)
         .on_conflict_do_update(index_elements=["upload_id", "number"], set_=values)
     )
