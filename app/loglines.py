@@ -9,7 +9,7 @@ it.
 import logging
 import sys
 from collections.abc import Mapping
-from typing import IO, Literal
+from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -26,22 +26,17 @@ SHARED: tuple[Processor, ...] = (
 )
 
 
-def configure(format_: Format, level: str = "info", stream: IO[str] | None = None) -> None:
+def configure(format_: Format, level: str = "info", stream: TextIO | None = None) -> None:
     """For the rest of this process. Again, it replaces what was there."""
     stream = stream or sys.stderr
-    renderer: Processor = structlog.dev.ConsoleRenderer(colors=stream.isatty())
-    finish: tuple[Processor, ...] = ()
+    render: tuple[Processor, ...] = (structlog.dev.ConsoleRenderer(colors=stream.isatty()),)
     if format_ == "json":
-        renderer = structlog.processors.JSONRenderer()
-        finish = (structlog.processors.dict_tracebacks,)
+        render = (structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer())
+    # Past the standard library's loggers, which take a line three times as long.
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *SHARED,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
+        processors=[*SHARED, *render],
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
@@ -52,11 +47,7 @@ def configure(format_: Format, level: str = "info", stream: IO[str] | None = Non
                 structlog.stdlib.ExtraAdder(allow=()),
                 structlog.stdlib.add_logger_name,
             ],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *finish,
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
         )
     )
     root = logging.getLogger()

@@ -77,13 +77,13 @@ class Idempotency:
             _name(session, answer)
             kept = {"status": answer.status, "headers": dict(answer.headers), "body": answer.body}
             mine = {f"my_{name}": value for name, value in self._mine_as(session).items()}
-            session.execute(_KEEP, {**mine, **kept})
+            session.connection().execute(_KEEP, {**mine, **kept})
             return answer.response()
 
     def _claim(self, session: Session) -> bool:
         claimed = _CLAIM[session.get_bind().dialect.name]
         values = {**self._mine_as(session), "request_sha256": self._fingerprint}
-        return session.execute(claimed, values).one_or_none() is not None
+        return session.connection().execute(claimed, values).one_or_none() is not None
 
     def _mine_as(self, session: Session) -> dict[str, str | None]:
         names = {"project_id": project_of(session), "key": self._key}
