@@ -84,7 +84,9 @@ class Database:
             self.engine = create_engine(
                 url,
                 pool_size=pool_size,
-                max_overflow=20,
+                # Past the pool they would be opened and closed by the request, which costs more
+                # than it does, and a server of 100 sessions has few to spare.
+                max_overflow=0,
                 connect_args={"connect_timeout": 5},
             )
             _drop_closed(self.engine)
