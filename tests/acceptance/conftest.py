@@ -105,21 +105,25 @@ def serve(
         **(environment or {}),
     }
     process = subprocess.Popen([sys.executable, "-m", "app.serve"], env=environment)
-    told = home / "serve.json"
-    deadline = time.monotonic() + 60
-    while not told.exists():
-        assert process.poll() is None, "the service did not start"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    url = json.loads(told.read_text())["url"]
-    with httpx.Client(base_url=url, headers=headers, timeout=30) as http:
-        while not http.get("/readyz").is_success:
+    family: list[psutil.Process] = []
+    try:
+        told = home / "serve.json"
+        deadline = time.monotonic() + 60
+        while not told.exists():
+            assert process.poll() is None, "the service did not start"
             assert time.monotonic() < deadline
-            time.sleep(0.1)
-        family = psutil.Process(process.pid).children(recursive=True)
-        yield Service(home, process, http)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+            time.sleep(0.05)
+        url = json.loads(told.read_text())["url"]
+        with httpx.Client(base_url=url, headers=headers, timeout=30) as http:
+            while not http.get("/readyz").is_success:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            family = psutil.Process(process.pid).children(recursive=True)
+            yield Service(home, process, http)
+    finally:
+        process.send_signal(signal.SIGINT)
+        code = process.wait(60)
+    assert code == 0
     _, alive = psutil.wait_procs(family, timeout=5)
     assert not alive, "stray processes"
 

@@ -1,8 +1,9 @@
 """The pictures of the dashboard in docs/pictures: `python -m tests.browser.pictures`.
 
-Real jobs on a service of its own: a teacher, a sweep, and a student with little data.
+Real jobs on a service of its own: a teacher, a sweep, and a student with little data. Two minutes.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 OUT = Path(__file__).parents[2] / "docs" / "pictures"
 DESK = {"width": 1240, "height": 860}
+TALL = {"width": 1240, "height": 1900}
 PHONE = {"width": 390, "height": 844}
+PATIENCE_S = 600.0
 
 
 def main() -> None:
@@ -37,15 +40,26 @@ def main() -> None:
                 ("jobs-phone", "dark", PHONE, "#/jobs"),
                 ("compare-light", "light", DESK, f"#/compare?sweep={ids['sweep']}"),
                 ("compose-dark", "dark", DESK, f"#/new?from={ids['main']}"),
+                ("teacher-light", "light", TALL, f"#/teachers/{ids['teacher']}"),
             ):
                 page = opened(browser, url + "/" + path, scheme, size)
-                page.screenshot(path=OUT / f"{name}.png")
+                if name.startswith("teacher"):
+                    known = page.get_by_role("region", name="Dark knowledge")
+                    known.get_by_label("On", exact=True).select_option(ids["digits"])
+                    known.get_by_text(re.compile("^Try T")).wait_for()
+                    page.wait_for_timeout(500)
+                taken(page, name)
                 page.context.close()
             page = opened(browser, f"{url}/#/jobs/{ids['live']}", "dark", DESK)
             page.wait_for_timeout(3000)
-            page.screenshot(path=OUT / "live-dark.png")
+            taken(page, "live-dark")
             service.post(f"/jobs/{ids['live']}/cancel", {})
             browser.close()
+
+
+def taken(page: "Page", name: str) -> None:
+    page.screenshot(path=OUT / f"{name}.png")
+    print(name, flush=True)
 
 
 @contextmanager
@@ -66,17 +80,21 @@ def trained(service: Service) -> dict[str, str]:
         "labels": {"team": "vision"},
     }
     job = service.post("/jobs", body)["id"]
-    service.ended(job)
+    service.ended(job, PATIENCE_S)
     teacher = service.post("/teachers", {"name": "digits, 256-256", "job": job})["id"]
     service.checked(f"/teachers/{teacher}")
-    body |= {"teachers": [teacher], "training": {"epochs": 20, "optimizer": {"name": "adam"}}}
+    body |= {
+        "teachers": [teacher],
+        "method": {"name": "kd"},
+        "training": {"epochs": 20, "optimizer": {"name": "adam"}},
+    }
     student = {"network": mlp(12)}
     grid = {"method.temperature": [1, 2, 4, 8], "method.alpha": [0.5, 0.9, 1.0]}
     sweep = service.post(
         "/sweeps",
         {
             "name": "temperature by alpha",
-            "job": {**body, "student": student, "method": {"name": "kd"}},
+            "job": {**body, "student": student},
             "grid": grid,
         },
     )["id"]
@@ -91,14 +109,14 @@ def trained(service: Service) -> dict[str, str]:
         "labels": {"team": "vision", "owner": "me"},
     }
     main = service.post("/jobs", little)["id"]
-    service.ended(main)
-    service.until(f"/sweeps/{sweep}", lambda it: it["is_terminal"])
+    service.ended(main, PATIENCE_S)
+    service.until(f"/sweeps/{sweep}", lambda it: it["is_terminal"], PATIENCE_S)
     paused = service.post("/jobs", {**body, "name": "put aside", "student": student})["id"]
     service.post(f"/jobs/{paused}/pause", {})
     long = {**body, "name": "a long one", "student": student, "training": {"epochs": 3000}}
     live = service.post("/jobs", long)["id"]
-    service.until(f"/jobs/{live}", lambda it: it["progress"]["fraction"] > 0.05)
-    return {"main": main, "sweep": sweep, "live": live}
+    service.until(f"/jobs/{live}", lambda it: it["progress"]["fraction"] > 0.05, PATIENCE_S)
+    return {"main": main, "sweep": sweep, "live": live, "teacher": teacher, "digits": digits}
 
 
 def opened(browser: "Browser", address: str, scheme: Any, size: Any) -> "Page":
