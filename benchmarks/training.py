@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from app.spec.dataset import DatasetFacts, DatasetSpec
 from app.spec.job import JobSpec
 from app.spec.jobfile import JobFile, PreparedFile, TeacherFile
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 from benchmarks import textbook
 from workers.data.inspect import inspect_dataset
 from workers.data.prepared import Prepared

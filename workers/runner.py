@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 from app.lifeline import tie_to_parent
 from app.spec.dataset import SPLITS, DatasetSpec, FileSource, UriSource
 from app.spec.jobfile import JobFile, PreparedFile, ReportFile, TeacherFile
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 from app.spec.problems import Refused
 from workers.data.inspect import inspect_checkpoint, inspect_dataset
 from workers.data.raw import Limits

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 from app.catalogue.schemas import MethodOut, MethodsOut, NetworkOut, NetworksOut
 from app.http.parsing import StrictRoute
 from app.spec.methods import METHODS
-from app.spec.network import FAMILIES
+from app.spec.networks import FAMILIES
 
 router = APIRouter(tags=["catalogue"], route_class=StrictRoute)
 

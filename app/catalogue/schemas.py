@@ -7,7 +7,7 @@ from pydantic import Field
 
 from app.http.schema import Resource, example
 from app.spec.methods import Method
-from app.spec.network import Network
+from app.spec.networks import Network
 
 KD: dict[str, Any] = {
     "name": "kd",

@@ -18,7 +18,7 @@ from app.jobs.checks import channels_misfit, ready, refuse
 from app.queue import Doorbell
 from app.spec.dataset import DatasetFacts
 from app.spec.methods.base import Flaw
-from app.spec.network import Network, NetworkSpec
+from app.spec.networks import Network, NetworkSpec
 from app.storage import Storage
 from app.tables import Dataset, Evaluation
 from app.teachers import repository as teachers

@@ -14,7 +14,7 @@ from app.spec import controls
 from app.spec.dataset import DatasetFacts
 from app.spec.job import JobSpec
 from app.spec.methods.base import Flaw
-from app.spec.network import Network, NetworkSpec
+from app.spec.networks import Network, NetworkSpec
 from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint
 from app.spec.training import Shift
 from app.storage import Storage

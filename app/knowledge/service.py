@@ -17,7 +17,7 @@ from app.knowledge import repository
 from app.queue import Doorbell
 from app.spec.dataset import DatasetFacts
 from app.spec.knowledge import VERSION
-from app.spec.network import Network, NetworkSpec
+from app.spec.networks import Network, NetworkSpec
 from app.tables import Dataset, KnowledgeReport, Teacher
 from app.teachers import repository as teachers
 

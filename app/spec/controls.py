@@ -10,7 +10,7 @@ from pydantic import Field
 
 from app.spec.base import Spec
 from app.spec.methods.base import Flaw, Method
-from app.spec.network import Network
+from app.spec.networks import Network
 
 FEWEST_CLASSES = 3
 """With two classes there is one that is not the target's: nothing to be alike or not."""

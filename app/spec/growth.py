@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-from app.spec.network import MLP, VGG, ConvNet, Network, ResNet, WideResNet
+from app.spec.networks import MLP, VGG, ConvNet, Network, ResNet, WideResNet
 from app.spec.shapes import OPTIONAL, Shape, Tracer, Value
 
 

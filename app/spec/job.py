@@ -8,7 +8,7 @@ from app.spec.base import Spec, named
 from app.spec.controls import Control, ControlSpec
 from app.spec.dataset import FileId, Name
 from app.spec.methods import KD, Method, MethodSpec, Supervised
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 from app.spec.quantization import Quantization
 from app.spec.training import Training
 

@@ -11,7 +11,7 @@ from pydantic import Field
 from app.spec.base import Spec
 from app.spec.dataset import DatasetFacts, DatasetSpec, FileId, Preprocess
 from app.spec.job import DatasetId, JobSpec, TeacherId
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 
 
 class TeacherFile(Spec):

@@ -17,7 +17,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from app.spec.base import Spec
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.shapes import Shape
 
 METADATA = "quantization"

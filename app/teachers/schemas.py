@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from app.http.schema import Resource, example
 from app.spec.base import Spec
 from app.spec.dataset import MAX_CLASSES, FileId, Name, Preprocess
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 from app.tables import Teacher
 
 JobId = Annotated[str, Field(pattern=r"^job_[A-Za-z0-9]{1,40}$")]

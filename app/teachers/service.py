@@ -14,7 +14,7 @@ from app.ids import new_id
 from app.jobs import repository as jobs
 from app.queue import Doorbell
 from app.settings import Settings
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint
 from app.states import TERMINAL, State
 from app.storage import Storage

@@ -3,7 +3,7 @@ import jsonschema
 import pytest
 
 from app.spec.methods import METHODS
-from app.spec.network import FAMILIES
+from app.spec.networks import FAMILIES
 
 
 def test_methods(api: httpx.Client) -> None:

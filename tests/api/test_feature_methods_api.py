@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from app.spec.methods import AT, CRD, FSP, RKD, FitNets
-from app.spec.network import MLP, VGG, ConvNet, Network, ResNet, WideResNet
+from app.spec.networks import MLP, VGG, ConvNet, Network, ResNet, WideResNet
 from tests.api.helpers import Rows, job_body
 
 TEACHER = {"family": "convnet", "inputs": [1, 28, 28], "channels": [16, 32], "hidden": [64]}

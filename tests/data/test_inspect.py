@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from app.spec.dataset import DatasetSpec
-from app.spec.network import MLP, ResNet
+from app.spec.networks import MLP, ResNet
 from app.spec.problems import Refused
 from app.spec.quantization import Quantization
 from workers.data.inspect import inspect_checkpoint, inspect_dataset

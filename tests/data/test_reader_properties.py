@@ -25,7 +25,7 @@ from PIL import Image
 from safetensors.numpy import load, save
 
 from app.spec.dataset import DatasetSpec
-from app.spec.network import MLP
+from app.spec.networks import MLP
 from app.spec.problems import Refused
 from tests.data.conftest import spec_of
 from workers.data.inspect import inspect_checkpoint

@@ -161,7 +161,7 @@ def untrained(tmp_path: Path) -> Path:
     """A teacher with fresh weights."""
     from pydantic import TypeAdapter
 
-    from app.spec.network import NetworkSpec
+    from app.spec.networks import NetworkSpec
 
     path = tmp_path / "untrained.safetensors"
     save_network(build(TypeAdapter(NetworkSpec).validate_python(TEACHER), seed=5), path)

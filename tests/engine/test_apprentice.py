@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from app.spec.methods import KD, Apprentice
-from app.spec.network import MLP, NetworkSpec
+from app.spec.networks import MLP, NetworkSpec
 from app.spec.quantization import Quantization
 from tests.engine.conftest import IMAGE_STUDENT, TEACHER
 from workers.data.prepared import Prepared

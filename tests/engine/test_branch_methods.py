@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from app.spec.methods import FFL, ONE, EnsembleNet
-from app.spec.network import MLP, ResNet, WideResNet
+from app.spec.networks import MLP, ResNet, WideResNet
 from workers.engine.branch_losses import (
     ensemblenet_loss,
     ffl_loss,

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from app.spec.controls import Control, ControlSpec
 from app.spec.methods import METHODS
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 from tests.engine.conftest import TEACHER, Recorder
 from workers.engine import compare
 from workers.engine.logit_losses import permute_alike

@@ -10,7 +10,7 @@ from torch import nn
 
 from app.spec.dataset import DatasetSpec
 from app.spec.methods import DatasetDistillation
-from app.spec.network import MLP, ResNet
+from app.spec.networks import MLP, ResNet
 from workers.data.inspect import inspect_dataset
 from workers.data.prepared import Prepared
 from workers.engine.stages import mix

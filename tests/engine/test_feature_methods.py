@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from app.spec.methods import AT, CRD, METHODS, RKD, FitNets
-from app.spec.network import MLP
+from app.spec.networks import MLP
 from app.spec.problems import Refused
 from app.spec.training import Schedule, Training
 from tests.engine.conftest import STUDENT, TEACHER, Recorder, job_file

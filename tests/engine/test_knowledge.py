@@ -243,7 +243,7 @@ def digits_like(tmp_path: Path) -> Path:
 def test_answers_that_are_no_numbers_are_refused(digits: PreparedFile, tmp_path: Path) -> None:
     from pydantic import TypeAdapter
 
-    from app.spec.network import NetworkSpec
+    from app.spec.networks import NetworkSpec
 
     network = build(TypeAdapter(NetworkSpec).validate_python(TEACHER), seed=0)
     with torch.no_grad():

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file
 
 from app.spec.dataset import Preprocess
 from app.spec.methods import Net2Net
-from app.spec.network import MLP
+from app.spec.networks import MLP
 from app.spec.problems import Refused
 from tests.engine.conftest import job_file
 

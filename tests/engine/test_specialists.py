@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from app.spec.methods import Specialists
-from app.spec.network import MLP
+from app.spec.networks import MLP
 from tests.engine.conftest import TEACHER
 from workers.engine.specialist_losses import (
     Opinion,

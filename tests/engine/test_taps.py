@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from app.spec.network import MLP, VGG, ConvNet, Network, ResNet, WideResNet
+from app.spec.networks import MLP, VGG, ConvNet, Network, ResNet, WideResNet
 from workers.engine.stages import Batch
 from workers.engine.taps import LiveTeacher, tapped, tapped_up_to
 from workers.networks import build

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from app.spec.network import MLP, VGG, ConvNet, Network, ResNet, WideResNet
+from app.spec.networks import MLP, VGG, ConvNet, Network, ResNet, WideResNet
 from app.spec.problems import Refused
 from workers.export.graphs import export_student
 from workers.networks import build

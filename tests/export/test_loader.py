@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from app.spec.network import FAMILIES, MLP, Network
+from app.spec.networks import FAMILIES, MLP, Network
 from app.spec.quantization import Quantization
 from tests.networks.test_integers import ALL, FORMS, NETWORKS, WIDE, quantised
 from tests.networks.test_networks import SPECS, each_spec

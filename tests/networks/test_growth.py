@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from app.spec.growth import growth
-from app.spec.network import MLP, VGG, ConvNet, Network, ResNet, WideResNet
+from app.spec.networks import MLP, VGG, ConvNet, Network, ResNet, WideResNet
 from workers.networks import Net, build
 from workers.networks.growth import deepen, grow
 

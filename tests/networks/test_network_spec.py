@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from app.spec.network import FAMILIES, MLP, VGG, ConvNet, NetworkSpec, ResNet
+from app.spec.networks import FAMILIES, MLP, VGG, ConvNet, NetworkSpec, ResNet
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(NetworkSpec)
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from app.spec.network import MLP, Network, ResNet
+from app.spec.networks import MLP, Network, ResNet
 from workers.networks import build
 from workers.networks.store import CheckpointError, load_network, save_network
 

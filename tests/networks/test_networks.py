@@ -6,7 +6,7 @@ from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from app.spec.network import FAMILIES, MLP, VGG, ConvNet, Network, ResNet, WideResNet
+from app.spec.networks import FAMILIES, MLP, VGG, ConvNet, Network, ResNet, WideResNet
 from workers.networks import build, module_of
 
 SPECS = [

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from app.spec.network import MLP
+from app.spec.networks import MLP
 from app.spec.quantization import Quantization, packed
 from workers.networks import build
 from workers.networks.quantized import rounded

@@ -8,7 +8,7 @@ from pydantic import TypeAdapter
 
 from app.spec.job import JobSpec
 from app.spec.methods import METHODS
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 from benchmarks.reproduce import cifar, hinton, methods
 from benchmarks.reproduce.runs import Book, Run
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from app.db import now_plus
-from app.spec.network import MLP
+from app.spec.networks import MLP
 from app.tables import Artifact, Export, Job
 from tests.workers.rows import add_dataset, add_job, set_job
 from workers.exporter import Exporter

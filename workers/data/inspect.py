@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from app.spec.dataset import DatasetFacts, DatasetSpec
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.problems import Refused
 from app.spec.quantization import SCALES, Quantization, parse, stored
 from app.spec.shapes import OPTIONAL

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from app.spec.job import JobSpec, Select
 from app.spec.jobfile import TeacherFile
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.training import Training
 from workers.data.prepared import Prepared
 from workers.engine.cache import Cache

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch.export import Dim, ExportedProgram
 
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.problems import Refused
 from workers.networks.preprocess import Preprocessed
 from workers.networks.store import CheckpointError, load_network

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.quantization import Quantization
 from workers.networks import module_of
 from workers.networks.linear import Linear

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from app.spec.methods import DatasetDistillation
-from app.spec.network import Network
+from app.spec.networks import Network
 from workers.engine.bench import Bench
 from workers.engine.evaluate import predict, validation_metrics
 from workers.engine.losses import hard_loss

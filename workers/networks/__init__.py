@@ -1,4 +1,4 @@
-"""The modules behind `app.spec.network`: one file a family."""
+"""The modules behind `app.spec.networks`: one file a family."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from functools import singledispatch
 
 import torch
 
-from app.spec import network as specs
+from app.spec import networks as specs
 from workers.networks.base import Net
 from workers.networks.convnet import ConvNet
 from workers.networks.mlp import MLP

@@ -4,7 +4,7 @@ from typing import ClassVar, cast
 
 from torch import Tensor, nn
 
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.quantization import Quantization
 
 

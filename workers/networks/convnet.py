@@ -4,13 +4,13 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from app.spec import network as specs
+from app.spec import networks as specs
 from workers.networks.base import Net
 from workers.networks.mlp import MLP
 
 
 class ConvNet(Net):
-    """See `app.spec.network.ConvNet`."""
+    """See `app.spec.networks.ConvNet`."""
 
     def __init__(self, spec: specs.ConvNet) -> None:
         super().__init__(spec)

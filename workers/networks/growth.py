@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from app.spec.growth import axes, growth
-from app.spec.network import VGG, Network, WideResNet
+from app.spec.networks import VGG, Network, WideResNet
 from workers.networks import Net, build
 
 

@@ -6,14 +6,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from app.spec import network as specs
+from app.spec import networks as specs
 from workers.networks.base import Net
 from workers.networks.dropout import dropout
 from workers.networks.linear import Linear
 
 
 class MLP(Net):
-    """Flattens its input from dimension 1 on; see `app.spec.network.MLP`."""
+    """Flattens its input from dimension 1 on; see `app.spec.networks.MLP`."""
 
     takes_images = False
 

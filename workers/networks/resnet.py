@@ -3,12 +3,12 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.spec import network as specs
+from app.spec import networks as specs
 from workers.networks.base import GlobalMean, Net, conv3x3, initialise_convolutions
 
 
 class ResNet(Net):
-    """See `app.spec.network.ResNet`."""
+    """See `app.spec.networks.ResNet`."""
 
     def __init__(self, spec: specs.ResNet) -> None:
         super().__init__(spec)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.quantization import METADATA, Quantization, parse, stored
 from app.spec.shapes import OPTIONAL, Shape
 from workers.networks import Net, build

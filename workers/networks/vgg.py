@@ -5,12 +5,12 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.spec import network as specs
+from app.spec import networks as specs
 from workers.networks.base import GlobalMean, Net, initialise_convolutions
 
 
 class VGG(Net):
-    """See `app.spec.network.VGG`."""
+    """See `app.spec.networks.VGG`."""
 
     def __init__(self, spec: specs.VGG) -> None:
         super().__init__(spec)

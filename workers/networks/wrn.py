@@ -5,12 +5,12 @@ from collections import OrderedDict
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.spec import network as specs
+from app.spec import networks as specs
 from workers.networks.base import GlobalMean, Net, conv3x3, initialise_convolutions
 
 
 class WideResNet(Net):
-    """See `app.spec.network.WideResNet`."""
+    """See `app.spec.networks.WideResNet`."""
 
     def __init__(self, spec: specs.WideResNet) -> None:
         super().__init__(spec)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from app.spec.base import Spec
-from app.spec.network import Network, NetworkSpec
+from app.spec.networks import Network, NetworkSpec
 from app.spec.quantization import Quantization
 
 Flaw = tuple[str, str, str]

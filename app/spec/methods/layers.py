@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from app.spec.methods.base import Flaw, Method
 from app.spec.methods.pairing import Pair, Taps, counterpart, listed, written
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.shapes import Shape
 
 Layer = Annotated[str, Field(min_length=1, max_length=200)]

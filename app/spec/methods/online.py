@@ -5,7 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from app.spec.methods.base import Method
-from app.spec.network import NetworkSpec
+from app.spec.networks import NetworkSpec
 
 
 class DML(Method):

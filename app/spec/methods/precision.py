@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from app.spec.methods.base import Flaw, Method
-from app.spec.network import Network, NetworkSpec
+from app.spec.networks import Network, NetworkSpec
 from app.spec.quantization import Quantization
 from app.spec.schedules import Temperature
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from app.spec.growth import growth
 from app.spec.methods.base import Flaw, Method
-from app.spec.network import Network
+from app.spec.networks import Network
 from app.spec.schedules import Fraction, Temperature
 
 ClassSet = Annotated[
