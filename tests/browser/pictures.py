@@ -86,7 +86,7 @@ def trained(service: Service) -> dict[str, str]:
     body |= {
         "teachers": [teacher],
         "method": {"name": "kd"},
-        "training": {"epochs": 20, "optimizer": {"name": "adam"}},
+        "training": {"epochs": 40, "optimizer": {"name": "adam", "lr": 0.005}},
     }
     student = {"network": mlp(12)}
     grid = {"method.temperature": [1, 2, 4, 8], "method.alpha": [0.5, 0.9, 1.0]}
@@ -94,7 +94,7 @@ def trained(service: Service) -> dict[str, str]:
         "/sweeps",
         {
             "name": "temperature by alpha",
-            "job": {**body, "student": student},
+            "job": {**body, "name": "digits, 12", "student": student},
             "grid": grid,
         },
     )["id"]

@@ -28,6 +28,9 @@ export function number(value, digits = 4) {
 
 export const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)} %` : NONE);
 
+/** How many epochs of how many are behind: of many, tenths of one tell nothing. */
+export const epochs = ({ epoch, epochs: all }) => `${all < 100 ? Number(epoch.toFixed(1)) : count(Math.floor(epoch))} of ${count(all)}`;
+
 /** Points of a percentage, with their sign. */
 export function points(value, digits = 2) {
   if (!known(value)) return NONE;

@@ -69,6 +69,9 @@ export function refill(list, rows) {
   return list;
 }
 
+/** Words in which names stand in backticks. */
+export const prose = (words) => words.split("`").map((part, at) => (at % 2 ? h("code", part) : part));
+
 export function code(value, label) {
   const body = h("pre", { tabindex: "0", role: "group", "aria-label": label }, h("code", value));
   return h("div.code", body, copy(() => body.textContent, label));

@@ -23,7 +23,7 @@ export default ({ id, signal }) =>
         ["SHA-256", one.sha256 && h("code", { title: one.sha256 }, `${one.sha256.slice(0, 12)}…`)],
       ]),
       one.taps?.length > 0 && section("Inner layers", h("p.small", "Methods on features may name these."), h("p", one.taps.map((tap) => [h("code", tap), " "]))),
-      section("As it was registered", code(JSON.stringify({ network: one.network, preprocess: one.preprocess, class_names: one.class_names }, null, 2), "specification")),
+      section("As it was registered", h("details", h("summary", "Network and preprocessing"), code(JSON.stringify({ network: one.network, preprocess: one.preprocess, class_names: one.class_names }, null, 2), "specification"))),
       one.state === "ready" && darkness(one, signal), // the last one: it grows when it is there
     ].filter(Boolean),
   });

@@ -3,7 +3,7 @@
 import { ask, checked, everything, query } from "../lib/api.js";
 import { fresh, h, settled, sleep } from "../lib/dom.js";
 import * as format from "../lib/format.js";
-import { choice, facts, problem, section, wide } from "../lib/parts.js";
+import { choice, facts, problem, prose, section, wide } from "../lib/parts.js";
 import { alike, softness } from "./knowledge_pictures.js";
 import { reliability } from "./calibration.js";
 
@@ -71,7 +71,7 @@ function shown(report) {
 function advice({ temperatures: [low, high], first, reasons, caveat }) {
   return h("div",
     h("p", h("b", `Try T ${format.number(low)} to ${format.number(high)}`), `, and ${format.number(first)} first.`),
-    h("ul", reasons.map((one) => h("li", one))),
+    h("ul", reasons.map((one) => h("li", prose(one)))),
     h("p.small", caveat));
 }
 

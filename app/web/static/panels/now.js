@@ -30,8 +30,8 @@ export function now(job) {
     attribute(bar, "aria-valuenow", Math.round(100 * far));
     refill(told, [
       ["Done", format.percent(far, 1)],
-      ["Stage", progress.stages > 1 ? `${Math.min(progress.stage + 1, progress.stages)} of ${progress.stages}` : null],
-      ["Epoch", progress.epochs ? `${progress.epoch} of ${progress.epochs}` : null],
+      ["Stage", progress.stages > 1 ? `${Math.max(progress.stage, 1)} of ${progress.stages}` : null],
+      ["Epoch", progress.epochs ? format.epochs(progress) : null],
       ["Step", progress.steps ? `${format.count(progress.step)} of ${format.count(progress.steps)}` : null],
       ["Rate", state === "running" ? (progress.samples_per_s ? `${format.rough(progress.samples_per_s)} examples/s` : format.NONE) : null],
       ["Left", state === "running" ? format.duration(progress.eta_s) : null],

@@ -46,7 +46,7 @@ export function row(job, { compared, labelled, signal }) {
 }
 
 function progress({ progress: { epoch, epochs, eta_s: left } }) {
-  const where = epochs ? `epoch ${epoch} of ${epochs}` : "";
+  const where = epochs ? `epoch ${format.epochs({ epoch, epochs })}` : "";
   return left === null || left === undefined ? where : `${where}, ${format.duration(left)} left`;
 }
 
