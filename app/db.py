@@ -6,10 +6,20 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
+from psycopg import Error as DriverError
 from psycopg import OperationalError
-from sqlalchemy import DateTime, Dialect, Double, Engine, create_engine, event, literal
+from sqlalchemy import (
+    DateTime,
+    Dialect,
+    Double,
+    Engine,
+    Executable,
+    create_engine,
+    event,
+    literal,
+)
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -99,10 +109,12 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
-        """A writing transaction: commits at the end, then runs what `after_commit` collected."""
+        """A writing transaction: sends what `before_commit` collected, commits, then runs what
+        `after_commit` collected."""
         with self._session(self.engine) as session:
             with session.begin():
                 yield session
+                _send(session)
             for action in session.info.get("after_commit", ()):
                 action()
 
@@ -135,6 +147,34 @@ class _Lock(TypedDict):
 KEPT: _Lock = {"read": True, "key_share": True}
 """For `with_for_update`: rows that nobody may delete before the transaction ends, so that another
 row can name them. SQLite, which has one writer, needs no such thing."""
+
+
+def before_commit(session: Session, statement: Executable, values: Any) -> None:
+    """Executes a statement at the end of the transaction, after all flushes.
+
+    It is for writes whose outcome nobody reads: PostgreSQL gets all of them in one round trip.
+    """
+    session.info.setdefault("before_commit", []).append((statement, values))
+
+
+def _send(session: Session) -> None:
+    if not (waiting := session.info.get("before_commit")):
+        return
+    session.flush()
+    connection = session.connection()
+    if connection.dialect.name != "postgresql":
+        for statement, values in waiting:
+            connection.execute(statement, values)
+        return
+    driver: Any = connection.connection.driver_connection
+    try:
+        with driver.pipeline():
+            for statement, values in waiting:
+                connection.execute(statement, values)
+    except DriverError as error:  # raised past SQLAlchemy, at the end of the pipeline
+        raise DBAPIError.instance(
+            None, None, error, DriverError, dialect=connection.dialect
+        ) from error
 
 
 def after_commit(session: Session, action: Callable[[], None]) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Engine, event, insert
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 from sqlalchemy.orm.util import LoaderCriteriaOption
 
-from app.db import Database
+from app.db import Database, before_commit
 from app.tables import AuditEntry, Owned
 
 _AUDIT = insert(AuditEntry).inline()
@@ -96,8 +96,8 @@ def unchanged(session: Session) -> None:
 
 
 def _tell(session: Session, deed: Deed) -> None:
-    session.flush()
-    session.connection().execute(
+    before_commit(
+        session,
         _AUDIT,
         {
             "project_id": project_of(session),

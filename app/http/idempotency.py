@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from app.db import Database
+from app.db import Database, before_commit
 from app.errors import Unprocessable
 from app.http.answers import Answer
 from app.tables import IdempotencyKey, Row
@@ -77,7 +77,7 @@ class Idempotency:
             _name(session, answer)
             kept = {"status": answer.status, "headers": dict(answer.headers), "body": answer.body}
             mine = {f"my_{name}": value for name, value in self._mine_as(session).items()}
-            session.connection().execute(_KEEP, {**mine, **kept})
+            before_commit(session, _KEEP, {**mine, **kept})
             return answer.response()
 
     def _claim(self, session: Session) -> bool:

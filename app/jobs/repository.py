@@ -20,7 +20,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from app.db import KEPT, now_plus
+from app.db import KEPT, before_commit, now_plus
 from app.states import TERMINAL
 from app.tables import Job, JobEvent, JobLabel, Teacher, Worker
 
@@ -38,12 +38,11 @@ def add(session: Session, job: Job) -> None:
     session.add(job)
     session.flush()
     # Past the ORM, which would take three times as long to write rows that nobody reads here.
-    connection = session.connection()
     event = {"job_id": job.id, "seq": 1, "to_state": job.state, "attempt": 0}
-    connection.execute(_EVENT, {**event, "reason": "submitted"})
+    before_commit(session, _EVENT, {**event, "reason": "submitted"})
     if job.labels:
         labels = [{"job_id": job.id, "key": k, "value": v} for k, v in job.labels.items()]
-        connection.execute(_LABEL, labels)
+        before_commit(session, _LABEL, labels)
 
 
 def get(session: Session, job_id: str) -> Job | None:

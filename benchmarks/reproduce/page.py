@@ -18,6 +18,7 @@ PLACES = (
     "deprived",
     "few",
     "methods",
+    "grid",
     "cifar100",
 )
 """What page.md leaves open: each a function of tables.py."""

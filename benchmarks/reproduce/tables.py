@@ -6,6 +6,7 @@ from typing import Any
 
 from app.spec.methods import METHODS
 from benchmarks.reproduce import cifar, hinton
+from benchmarks.reproduce.methods import ALPHAS, TEMPERATURES
 from benchmarks.reproduce.records import Records
 
 Rows = list[Sequence[str]]
@@ -191,6 +192,23 @@ def methods(records: Records) -> str:
         "method", "teacher", "baseline", "student", "difference (95 %)", "verdict", "seconds"
     )  # fmt: skip
     return table(head, ranked)
+
+
+def grid(records: Records) -> str:
+    """`kd` over temperature and alpha, in points of accuracy over the baseline."""
+    rows = []
+    for temperature in TEMPERATURES:
+        cells = [f"T = {temperature}"]
+        for alpha in ALPHAS:
+            found = seeds(records, f"b/kd-{temperature}-{alpha}")
+            change = found[0]["difference"] if found else None
+            if change is None:
+                cells.append(NOT_YET)
+                continue
+            low, high = (100 * bound for bound in change["interval"])
+            cells.append(f"{100 * change['accuracy']:+.2f} ({low:+.2f} to {high:+.2f})")
+        rows.append(cells)
+    return table(("", *(f"alpha = {alpha}" for alpha in ALPHAS)), rows)
 
 
 def cifar100(records: Records) -> str:
