@@ -49,8 +49,8 @@ class Uploads:
 
         sha256 = hashlib.sha256(content).hexdigest()
         with suppress(OSError, http.client.HTTPException):
-            self._upload(body(fatal=True), len(content), key)
-            self.troubles.append(f"{key}: answered although the API was killed")
+            status, answer = self._upload(body(fatal=True), len(content), key)
+            self.troubles.append(f"{key}: {status} although the API was killed: {answer}")
         until = time.monotonic() + PATIENCE_S
         while time.monotonic() < until:
             with suppress(OSError, http.client.HTTPException, ValueError):
