@@ -27,6 +27,7 @@ from workers.processes import Spawner, Trainer, trainer_environment
 from workers.retention import Retention
 from workers.roster import Roster
 from workers.standby import Standby
+from workers.succession import Seat, succeed
 from workers.supervisor import Supervisor
 from workers.sweeper import Sweeper
 from workers.ticker import Ticker
@@ -77,6 +78,9 @@ class Host:
             shutdown=self.shutdown,
             priorities=[name for name, queue in TRAIN_QUEUES.items() if queue in queues],
         )
+        self._seat = Seat(settings.home, worker)
+        if self.trains and self._seat.take():
+            succeed(ledger, self._doorbell, settings.home, worker)
         self.inspector = Inspector(
             verdicts=Verdicts(self._database),
             storage=storage,

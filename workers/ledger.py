@@ -198,6 +198,14 @@ class Ledger:
                 )
             )
 
+    def held_by(self, worker: str) -> list[Hold]:
+        """What workers of this name have under way, by the rows."""
+        with self.database.reading() as session:
+            rows = session.execute(
+                select(Job.id, Job.token).where(Job.state.in_(HELD), Job.worker == worker)
+            )
+            return [Hold(job_id, token) for job_id, token in rows]
+
     def recover(self) -> list[str]:
         """Ends every attempt whose lease ran out; the ids of the jobs.
 

@@ -6,6 +6,7 @@ import json
 import time
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load, save
 
@@ -197,6 +198,22 @@ def test_a_killed_trainer_costs_an_attempt_but_no_bit(service, digits, teacher) 
     assert ended["state"] == "succeeded", ended["error"]
     assert ended["attempt"] > 1
     assert student_sha256(service, plain) == student_sha256(service, shot)
+
+
+def test_a_killed_worker_is_not_waited_for_until_its_lease_ends(service, digits, teacher) -> None:
+    """`make serve` starts it again, and what it left is known to be dead: no minute is lost."""
+    body = kd_job(teacher, digits, training={"epochs": 400, "seed": 9}, baseline=None)
+    job = service.post("/jobs", body)["id"]
+    service.until(f"/jobs/{job}", lambda it: it["progress"]["fraction"] > 0.3)
+    killed = time.monotonic()
+    for child in psutil.Process(service.process.pid).children():
+        if "train.high,train,train.low" in child.cmdline():
+            child.kill()
+    service.until(f"/jobs/{job}", lambda it: it["attempt"] == 2, 50)
+    assert time.monotonic() - killed < 50  # the lease is a minute
+    assert service.ended(job)["state"] == "succeeded"
+    reasons = [event["reason"] for event in service.get(f"/jobs/{job}/events")["data"]]
+    assert "its worker's process ended" in reasons
 
 
 def test_a_pause_costs_no_bit(service, digits, teacher) -> None:
