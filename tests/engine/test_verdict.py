@@ -9,7 +9,7 @@ from scipy import stats
 
 from workers.engine import statistics
 from workers.engine.repair import apply_bias, best_bias
-from workers.engine.report import Answers, Pair, difference, verdict
+from workers.engine.report import Answers, Pair, difference, doubt_of_teacher, verdict
 
 
 def test_wilson_matches_scipy() -> None:
@@ -43,6 +43,39 @@ def test_the_interval_of_a_difference_covers_it_as_often_as_it_says() -> None:
         low, high = statistics.paired_difference(a, b)[1]
         covered += low <= truth <= high
     assert 0.93 < covered / runs < 0.975
+
+
+def test_clopper_pearson_matches_scipy() -> None:
+    for hits, n in [(0, 10), (3, 10), (10, 10), (98, 120)]:
+        reference = stats.binomtest(hits, n).proportion_ci(method="exact")
+        assert statistics.clopper_pearson(hits, n) == pytest.approx((reference.low, reference.high))
+    assert statistics.clopper_pearson(0, 0) == (0.0, 1.0)
+
+
+def test_the_interval_of_a_difference_has_zero_wherever_the_test_tells_none() -> None:
+    for only_a in range(40):
+        for only_b in range(40):
+            a = np.array([True] * (359 - only_b) + [False] * only_b)
+            b = np.array([False] * only_a + [True] * (359 - only_a))
+            low, high = statistics.paired_difference(a, b)[1]
+            assert (low <= 0 <= high) == (statistics.mcnemar_p(a, b) >= 0.05), (only_a, only_b)
+
+
+def test_a_teacher_that_knows_less_than_its_students_is_doubted() -> None:
+    labels = torch.zeros(200, dtype=torch.long)
+
+    def answers(right: int) -> Answers:
+        logits = torch.zeros(200, 2)
+        logits[:right, 0], logits[right:, 1] = 5.0, 5.0
+        return Answers(logits.log_softmax(1), labels)
+
+    said = doubt_of_teacher(answers(140), answers(166))
+    assert said is not None
+    assert "70.00 %" in said
+    assert "83.00 %" in said
+    assert "preprocess" in said
+    assert doubt_of_teacher(answers(166), answers(140)) is None
+    assert doubt_of_teacher(answers(165), answers(166)) is None
 
 
 def test_t_interval_matches_scipy() -> None:

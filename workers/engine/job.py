@@ -36,6 +36,7 @@ from workers.engine.report import (
     Pair,
     cost,
     difference,
+    doubt_of_teacher,
     fidelity,
     measures,
     precision,
@@ -284,6 +285,8 @@ class Judge:
             report["baseline"] = side(compared.baselines, plain)
             report["difference"] = difference(pairs)
             report["verdict"], report["sentence"] = verdict(report["difference"], pairs)
+            if teacher is not None and (doubt := doubt_of_teacher(teacher, plain[0])):
+                report["sentence"] += f" {doubt}"
             sides["baseline"] = plain[0]
         if self.job.controls:
             controls = {

@@ -171,6 +171,18 @@ def difference(pairs: Sequence[Pair]) -> dict[str, Any]:
     return {**result, "seeds": per_seed}
 
 
+def doubt_of_teacher(teacher: Answers, baseline: Answers) -> str | None:
+    """What to look at when a student that never heard the teacher knows more than it does."""
+    gap, _ = statistics.paired_difference(teacher.right, baseline.right)
+    if gap >= 0 or statistics.mcnemar_p(teacher.right, baseline.right) >= LEVEL:
+        return None
+    return (
+        f"The teacher itself has {100 * teacher.right.mean():.2f} % here, less than the "
+        f"{100 * baseline.right.mean():.2f} % of the student without it: were its inputs "
+        "normalised as the data set's are? If not, register it again with its own preprocess."
+    )
+
+
 def verdict(change: dict[str, Any], pairs: Sequence[Pair]) -> tuple[str, str]:
     """helped, hurt or not distinguishable, and the sentence that says why."""
     gain, p = change["accuracy"], change["p"]

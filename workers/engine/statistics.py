@@ -30,9 +30,24 @@ def discordant(right_a: Bools, right_b: Bools) -> tuple[int, int]:
 
 
 def paired_difference(right_a: Bools, right_b: Bools) -> tuple[float, tuple[float, float]]:
-    """accuracy(a) - accuracy(b) on the same examples, with the interval of Agresti and Min 2005."""
-    value, interval, _ = paired_contrast([(1, right_a), (-1, right_b)])
-    return value, interval
+    """accuracy(a) - accuracy(b) on the same examples, with its interval.
+
+    That of Agresti and Min 2005, widened where need be to what the exact McNemar test does not
+    reject: an interval without zero beside a test that tells no difference would say two things.
+    """
+    value, (low, high), _ = paired_contrast([(1, right_a), (-1, right_b)])
+    only_a, only_b = discordant(right_a, right_b)
+    share = (only_a + only_b) / len(right_a)
+    least, most = clopper_pearson(only_a, only_a + only_b)
+    return value, (min(low, (2 * least - 1) * share), max(high, (2 * most - 1) * share))
+
+
+def clopper_pearson(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """The proportions that the exact two-sided binomial test does not reject (1934)."""
+    failures = n - successes
+    low = special.betaincinv(successes, failures + 1, level / 2) if successes else 0.0
+    high = special.betaincinv(successes + 1, failures, 1 - level / 2) if failures else 1.0
+    return float(low), float(high)
 
 
 def paired_contrast(
