@@ -6,9 +6,9 @@ import sys
 from datetime import UTC, datetime
 
 import benchmarks.service
-from benchmarks.service import curves, pollers, requests, starts, streams, transfers
+from benchmarks.service import curves, pages, pollers, requests, starts, streams, transfers
 
-SECTIONS = ("transfers", "starts", "curves", "requests", "pollers", "streams")
+SECTIONS = ("transfers", "starts", "curves", "requests", "pollers", "streams", "pages")
 
 
 def main() -> None:
@@ -33,6 +33,7 @@ def main() -> None:
             options.postgres, options.rounds, options.api_processes, options.seconds
         ),
         "pollers": lambda: pollers.measure(options.postgres, options.rounds),
+        "pages": lambda: pages.measure(options.postgres),
         "streams": lambda: streams.measure(options.postgres, options.follow_s),
     }
     for name in options.sections or SECTIONS:

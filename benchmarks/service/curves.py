@@ -27,7 +27,7 @@ def measure(server: str | None, rounds: int) -> list[str]:
         for curves in (1, 10):
             rates = []
             for _ in range(rounds):
-                job_id, rate = _write(host.database, curves)
+                job_id, rate = write_job(host.database, curves)
                 rates.append(rate)
             median = statistics.median(rates)
             spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
@@ -39,7 +39,7 @@ def measure(server: str | None, rounds: int) -> list[str]:
     return rows
 
 
-def _write(database: Database, curves: int) -> tuple[str, float]:
+def write_job(database: Database, curves: int) -> tuple[str, float]:
     """A job of POINTS points, and how many were written a second."""
     ledger = Ledger(database, lease_s=60, max_attempts=3)
     claim = claimed(database, ledger)

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,23 @@ def test_a_thousand_jobs(settings: Settings, rows: Rows, open_page: Open) -> Non
         page.get_by_label("Name").fill("job 0123")
         page.locator(".jobs > li").nth(1).wait_for(state="detached")
         assert time.monotonic() - began < 3
+
+
+def test_jobs_of_one_millisecond_all_stay(settings: Settings, rows: Rows, open_page: Open) -> None:
+    """As a sweep makes them, here with ids that are in no order of time."""
+    spec, many = spec_of(rows), 60
+    for number in range(many):
+        job = rows.job(name=f"job {number}", spec=spec, state="cancelled")
+        made = datetime(2026, 1, 1, microsecond=many - number, tzinfo=UTC)
+        with rows.database.transaction() as session:
+            session.execute(sa.update(Job).where(Job.id == job).values(created_at=made))
+    with serve(settings) as address:
+        page = open_page(address)
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+        page.locator(".jobs > li").nth(many - 1).wait_for()
+        page.wait_for_timeout(2500)  # it has asked again
+        assert page.locator(".jobs > li").count() == many
+        assert "job 0" in str(page.locator(".jobs > li").first.text_content())
 
 
 def test_a_long_curve(settings: Settings, rows: Rows, open_page: Open) -> None:

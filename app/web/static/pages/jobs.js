@@ -123,9 +123,13 @@ export default async function jobs({ query, signal }) {
   return { title: "Jobs", element: h("div", heading("Jobs"), tools.element, place, tray) };
 }
 
-/* Ids are in the order of time too. Texts of times are not: the fraction is left out where it is 0. */
-const newestFirst = (a, b) =>
-  Date.parse(b.created_at) - Date.parse(a.created_at) || (a.id < b.id ? 1 : -1);
+/* As the API has them, to the microsecond: a sweep makes many jobs in one millisecond, which is all that
+ * a Date knows. The fraction is left out where it is 0. */
+const moment = ({ created_at: at }) => (at.includes(".") ? at : at.replace("Z", ".000000Z"));
+const newestFirst = (a, b) => {
+  const [one, other] = [moment(a) + a.id, moment(b) + b.id];
+  return one < other ? 1 : one > other ? -1 : 0;
+};
 
 function filtering(filters, narrow) {
   const nameId = fresh("name");
