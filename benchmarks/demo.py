@@ -172,6 +172,8 @@ def show(report: dict[str, Any]) -> None:
             f"{side['parameters']:,}",
         )
     console.print(table)
+    if len((report["difference"] or {}).get("seeds", ())) > 1:
+        console.print("  [dim]The table is of the first seed.[/dim]")
     console.print(f"  [bold]{report['verdict']}[/bold]: {report['sentence']}")
 
 
@@ -311,7 +313,9 @@ def main() -> int:
     except Disagreement as disagreement:
         console.print(f"[bold red]disagreement:[/bold red] {disagreement}")
         return 1
-    console.print(f"done in {time.monotonic() - began:.0f} s")
+    console.print(
+        f"done in {time.monotonic() - began:.0f} s; next: make serve, and open its address"
+    )
     return 0
 
 

@@ -190,10 +190,14 @@ def verdict(change: dict[str, Any], pairs: Sequence[Pair]) -> tuple[str, str]:
     low, high = (f"{100 * bound:+.2f}" for bound in change["interval"])
     numbers = f"{100 * gain:+.2f} points of accuracy, 95 % interval {low} to {high}"
     if change["over"] == "seeds":
+        student, baseline = (
+            100 * np.mean([row[f"{side}_accuracy"] for row in change["seeds"]])
+            for side in ("student", "baseline")
+        )
         sentence = (
-            f"Over {len(pairs)} seeds the distilled student differs from the same student trained "
-            f"without the teacher by {numbers} (paired t-tests: p = {change['p_seeds']:.2g} over "
-            f"seeds, {change['p_examples']:.2g} over examples): "
+            f"Over {len(pairs)} seeds the distilled student has {student:.2f} %, the same student "
+            f"trained without the teacher {baseline:.2f} %: {numbers} (paired t-tests: "
+            f"p = {change['p_seeds']:.2g} over seeds, {change['p_examples']:.2g} over examples): "
         )
     else:
         first = pairs[0]

@@ -33,7 +33,7 @@ def card(
         *_precision(report),
         _table(report),
         f"Measured on the {report['split']} split of the data set, in float32; the selection of "
-        "epochs has not seen it. Intervals are of 95 %.",
+        f"epochs has not seen it. Intervals are of 95 %.{_of_first_seed(report)}",
         *_shown(pictures),
         *(["## Use", USE.format(rows=rows)] if bundled else []),
         "## How it was made",
@@ -42,6 +42,12 @@ def card(
         "\n".join(f"- {line}" for line in _limits(report, provenance)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_first_seed(report: dict[str, Any]) -> str:
+    """So that a table of one seed is not held against a sentence over all."""
+    seeds = (report.get("difference") or {}).get("seeds", ())
+    return " The table is of the first seed." if len(seeds) > 1 else ""
 
 
 def _precision(report: dict[str, Any]) -> list[str]:
