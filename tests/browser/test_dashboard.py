@@ -77,6 +77,9 @@ def test_from_the_form_to_the_download(
     said = page.locator(f"#{(field.get_attribute('aria-describedby') or '').split()[-1]}")
     assert "integer" in said.inner_text()
     assert page.get_by_role("button", name="Submit the job").is_disabled()
+    page.get_by_role("heading", name="Something is wrong").wait_for()
+    page.get_by_role("button", name="training › epochs").click()
+    assert field.evaluate("it => it === document.activeElement")
     field.fill("150")
     page.get_by_label("lr", exact=True).fill("0.02")
     page.get_by_role("heading", name="This would run").wait_for()
@@ -101,6 +104,7 @@ def test_from_the_form_to_the_download(
         page.wait_for_timeout(100)
         assert not service.get(f"/jobs/{job}")["error"]
     assert len(seen) > 2, seen
+    assert page.get_by_role("button", name="Delete").is_visible(), "what can be done has changed"
     assert page.evaluate("window.mine")
     report = service.get(f"/jobs/{job}/report")
     verdict = page.get_by_role("region", name="Verdict")
@@ -273,6 +277,29 @@ def test_what_a_teacher_knows(
     assert known.get_by_text(f"Try T {low:g} to {high:g}").is_visible()
 
 
+def test_a_teacher_is_asked_about_what_fits_it(
+    url: str, service: Service, digits: str, teacher: str, open_page: Open, tmp_path: Path
+) -> None:
+    np.savez(tmp_path / "narrow.npz", x=np.random.rand(200, 4), y=np.arange(200) % 10)
+    file = service.upload((tmp_path / "narrow.npz").read_bytes(), "narrow.npz")
+    again = {"kind": "builtin", "name": "digits"}
+    made = [
+        service.post("/datasets", {"name": "digits", "source": source})["id"]
+        for source in (again, {"kind": "file", "file": file})
+    ]
+    for one in made:
+        assert service.checked(f"/datasets/{one}")["state"] == "ready"
+    page = open_page(f"{url}/#/teachers/{teacher}")
+    known = page.get_by_role("region", name="Dark knowledge")
+    known.get_by_text(re.compile("^Try T")).wait_for()
+    offered = known.get_by_label("On", exact=True).locator("option")
+    ids = offered.evaluate_all("all => all.map((it) => it.value)")
+    assert {digits, made[0]} <= set(ids)
+    assert made[1] not in ids, "its examples have another shape"
+    names = offered.all_inner_texts()
+    assert len(set(names)) == len(names), "told apart by when they were registered"
+
+
 def test_what_recorded_outputs_know(
     url: str, service: Service, open_page: Open, tmp_path: Path
 ) -> None:
@@ -310,6 +337,21 @@ def test_the_parts_of_a_gain_are_told(
     assert axe(page) == []
 
 
+TOUCHING = """
+    () => {
+      const words = (cell) => {
+        const range = document.createRange();
+        range.selectNodeContents(cell);
+        return range.getBoundingClientRect();
+      };
+      return [...document.querySelectorAll("table:not(.heat) tr > * + *")].filter((cell) => {
+        const [before, here] = [words(cell.previousElementSibling), words(cell)];
+        return before.width && here.width && here.left - before.right < 8;
+      }).map((cell) => cell.parentElement.textContent);
+    }
+"""
+
+
 @pytest.mark.parametrize(
     ("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")]
 )
@@ -342,5 +384,8 @@ def test_every_page_is_accessible_and_moves_nothing(
         assert axe(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         assert page.evaluate("window.shifted") < 0.02, path
+        assert page.evaluate(TOUCHING) == [], path
+        if path in ("#/jobs?state=failed", "#/nowhere"):
+            assert page.evaluate("document.documentElement.scrollHeight <= innerHeight"), path
         assert page.evaluate("document.getAnimations().length") == 0, path
         page.context.close()

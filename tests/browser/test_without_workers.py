@@ -215,5 +215,13 @@ def test_a_service_that_goes_away_is_told_of(
         page.context.set_offline(True)
         page.get_by_text("The service does not answer").wait_for()
         assert page.get_by_role("link", name="here").is_visible()
+        # A page that was never opened cannot be, and can once the service is back.
+        page.get_by_role("link", name="Teachers").click()
+        page.get_by_text("The service was not reached").wait_for()
+        again = page.get_by_role("button", name="Try again")
+        again.click()
+        assert again.is_visible()
         page.context.set_offline(False)
         page.get_by_text("The service does not answer").wait_for(state="hidden")
+        again.click()
+        page.get_by_role("heading", name="Teachers").wait_for()

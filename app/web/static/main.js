@@ -1,7 +1,8 @@
 /** Which page is seen, by the part of the address behind #; and what every page shares. */
 
-import { bus, key } from "./lib/api.js";
+import { ask, bus, key, Problem } from "./lib/api.js";
 import { h, say, text } from "./lib/dom.js";
+import { repeat } from "./lib/live.js";
 import { heading, problem } from "./lib/parts.js";
 import { signin } from "./pages/signin.js";
 
@@ -19,6 +20,11 @@ const ROUTES = [
   ["/datasets/new", () => import("./pages/register_dataset.js")],
   [`/datasets/${ID}`, () => import("./pages/dataset.js")],
 ].map(([path, load]) => [new RegExp(`^${path}$`), load]);
+
+const LISTS = { teachers: ["#/teachers", "To the teachers"], datasets: ["#/datasets", "To the data sets"] };
+const JOBS = ["#/jobs", "To the jobs"];
+const ALIVE = "healthz";
+const ASK_EVERY_MS = 3000;
 
 const main = document.getElementById("main");
 let leaving = new AbortController();
@@ -39,14 +45,37 @@ async function open() {
   const route = ROUTES.map(([pattern, load]) => [pattern.exec(path), load]).find(([match]) => match);
   let page;
   try {
-    if (!route) throw new Error("There is no such page.");
-    const { default: make } = await route[1]();
+    if (!route) throw new Problem({ status: 404, detail: "There is no such page." });
+    const make = await loaded(route[1], signal);
     page = await make({ id: route[0][1], query: new URLSearchParams(query), signal });
   } catch (error) {
     if (signal.aborted || error.status === 401) return;
-    page = { title: "A problem", element: h("div", heading("This did not work"), problem(error, { retry: open })) };
+    page = failed(error, path);
   }
   if (!signal.aborted) show(page);
+}
+
+/** A page's module. The browser keeps in mind that one did not come, with all that it imports, until
+ * everything is loaded anew: which is of use once the service answers again. */
+async function loaded(load, signal) {
+  try {
+    return (await load()).default;
+  } catch {
+    repeat(() => ask(ALIVE), ASK_EVERY_MS, signal); // so that the line above the page stays true
+    const error = new Problem({ status: 0, detail: "The service was not reached, or is another version by now: this page could not be opened." });
+    throw Object.assign(error, { retry: () => ask(ALIVE).then(() => location.reload(), () => {}) });
+  }
+}
+
+/** What is not there will not be there by asking again. */
+function failed(error, path) {
+  const [address, label] = LISTS[path.split("/")[1]] ?? JOBS;
+  const retry = error.status === 404 ? null : error.retry ?? open;
+  return {
+    title: "A problem",
+    element: h("div", heading("This did not work"), problem(error, { retry }),
+      address !== `#${path}` && h("p", h("a", { href: address }, label))),
+  };
 }
 
 function show({ title, element }) {

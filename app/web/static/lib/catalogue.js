@@ -1,7 +1,7 @@
 /** What there is to choose from: methods, networks, and the schemas of what can be posted. */
 
 import { get } from "./api.js";
-import { Schema } from "./schema.js";
+import { same, Schema } from "./schema.js";
 
 let known;
 
@@ -47,8 +47,19 @@ export function fitting(schema, { feature_shape: shape, classes }) {
   if (classes && schema.node.properties.classes) found.classes = classes;
   const inputs = schema.node.properties.inputs;
   if (!shape?.length || !inputs) return found;
-  if (inputs.type === "integer") found.inputs = shape.reduce((product, one) => product * one, 1);
-  else if (shape.length === 2) found.inputs = [1, ...shape];
-  else if (shape.length === 3) found.inputs = [shape[2], shape[0], shape[1]];
+  const taken = intake(shape, inputs.type === "integer");
+  if (taken) found.inputs = taken;
   return found;
+}
+
+/** Whether a network can be given the examples of a data set, and answers with its classes. */
+export const fits = (network, { feature_shape: shape, classes }) =>
+  Boolean(shape?.length) && (classes === null || classes === network.classes)
+    && same(network.inputs, intake(shape, typeof network.inputs === "number"));
+
+/** An example as a network takes it: so many numbers, or channels before height and width; null where it is no picture. */
+function intake(shape, flat) {
+  if (flat) return shape.reduce((product, one) => product * one, 1);
+  const [height, width, channels = 1] = shape;
+  return shape.length === 2 || shape.length === 3 ? [channels, height, width] : null;
 }

@@ -1,6 +1,7 @@
 /** A field for each kind of schema. Values are sent as they were typed: the API says what is wrong. */
 
 import { h } from "./dom.js";
+import { prose } from "./parts.js";
 import { words } from "./schema.js";
 import { upload } from "./upload.js";
 
@@ -193,10 +194,10 @@ function range({ minimum, maximum, exclusiveMinimum: over, exclusiveMaximum: bel
 /** What a property says of itself, before what its type does. */
 function note(schema) {
   const told = schema.node.description;
-  return told && told.replace(/\s*\n\s*/g, " ");
+  return told && prose(told.replace(/\s*\n\s*/g, " "));
 }
 
 /** What a member of a union is: its lines are kept where there are formulas. */
 function described(schema) {
-  return (schema.node.description ?? "").split("\n\nTensors")[0];
+  return prose((schema.node.description ?? "").split("\n\nTensors")[0]);
 }

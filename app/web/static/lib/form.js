@@ -95,8 +95,9 @@ export class Form {
       const place = this.places.get(pointer);
       if (!place?.control.isConnected) continue;
       for (let at = place.control.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
-      const target = place.control.matches("fieldset") ? place.control.querySelector("input, select, textarea, button") : place.control;
-      target?.focus();
+      const target = place.control.matches("fieldset") ? place.control.querySelector("input, select, textarea, button, a") : place.control;
+      target?.focus({ preventScroll: true });
+      target?.scrollIntoView({ block: "center" }); // with its label above it and what is wrong below
       return;
     }
   }

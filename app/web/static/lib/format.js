@@ -4,6 +4,7 @@ const locale = "en-GB";
 const integer = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "long" });
 const absolute = new Intl.DateTimeFormat(locale, { dateStyle: "full", timeStyle: "medium" });
+const short = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
 
 export const NONE = "–";
 const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
@@ -22,9 +23,12 @@ export function rough(value, unit = "") {
 export function number(value, digits = 4) {
   if (!known(value)) return NONE;
   const size = Math.abs(value);
-  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return value.toExponential(digits - 2).replace("e+", "e");
+  if (size !== 0 && (size < 1e-3 || size >= 1e6)) return Number(value.toPrecision(digits - 1)).toExponential().replace("e+", "e");
   return String(Number(value.toPrecision(digits)));
 }
+
+/** A measurement that stands beside others of its kind: as many decimals in each. */
+export const decimal = (value, digits = 4) => (known(value) ? value.toFixed(digits) : NONE);
 
 export const percent = (value, digits = 2) => (known(value) ? `${(100 * value).toFixed(digits)} %` : NONE);
 
@@ -69,6 +73,9 @@ export function ago(date, now = Date.now()) {
 }
 
 export const exact = (date) => absolute.format(new Date(date));
+
+/** 30 Nov 2026, 14:05:10 */
+export const moment = (date) => short.format(new Date(date));
 
 /** 08:15:03 */
 export const clock = (date) => new Date(date).toLocaleTimeString(locale);

@@ -11,7 +11,7 @@ const EVERY_MS = 2000;
 export async function listed({ path, title, lead, action, columns, none, signal }) {
   const body = h("tbody");
   const place = h("div");
-  const table = wide(title, h("table", h("caption.hidden", title),
+  const table = wide(title, h("table.listed", h("caption.hidden", title),
     h("thead", h("tr", columns.map(([name, , n]) => h(n ? "th.n" : "th", { scope: "col" }, name)))), body));
   const more = h("button", { type: "button", hidden: true }, "Show more");
   let items = [];

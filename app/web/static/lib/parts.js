@@ -89,6 +89,12 @@ export function copy(content, what) {
   return button;
 }
 
+/** Of things to choose from: what to say after a name that several have, so that they are told apart. */
+export function apart(things) {
+  const named = Map.groupBy(things, (one) => one.name);
+  return (one) => (named.get(one.name).length > 1 ? ` · registered ${format.moment(one.created_at)}` : "");
+}
+
 export function choice(label, options, value, onchange) {
   const id = fresh("choice");
   const select = h(

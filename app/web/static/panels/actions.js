@@ -3,6 +3,7 @@
 import { post, remove, unique } from "../lib/api.js";
 import { confirm } from "../lib/dialog.js";
 import { h } from "../lib/dom.js";
+import { ENDED } from "../lib/parts.js";
 
 const ASKED = {
   pause: {
@@ -38,7 +39,7 @@ export function actions(job, done) {
     ...steering,
     button("clone", () => clone(job)),
     h("a.button", { href: `#/compare?job=${job.id}` }, "Compare"),
-    job.is_terminal && button("delete", () => forget(job)),
+    ENDED.includes(job.state) && button("delete", () => forget(job)),
   ].filter(Boolean);
 }
 

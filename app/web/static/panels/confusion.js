@@ -9,6 +9,7 @@ import { choice, section, wide } from "../lib/parts.js";
 const SIZE = 480;
 const NUMBERED = 20; // classes: with more there is no room for numbers
 const LISTED = 8;
+const LABEL = 18; // beside the cells, for what the axes are
 
 export function confusion(report, url, signal) {
   const canvas = h("canvas.picture", { role: "img", width: SIZE, height: SIZE });
@@ -70,7 +71,7 @@ function draw(canvas, matrix) {
   const pen = canvas.getContext("2d");
   pen.scale(ratio, ratio);
   const size = matrix.length;
-  const edge = size <= NUMBERED ? 26 : 6;
+  const edge = LABEL + (size <= NUMBERED ? 22 : 0);
   const cell = (SIZE - edge) / size;
   const gap = cell > 8 ? 1.5 : 0;
   const [right, wrong, ink, quiet, ground] = ["good", "bad", "ink", "ink-2", "sunk"].map(colour);
@@ -78,6 +79,13 @@ function draw(canvas, matrix) {
   pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
   pen.textAlign = "center";
   pen.textBaseline = "middle";
+  const middle = edge + (SIZE - edge) / 2;
+  pen.fillStyle = quiet;
+  pen.fillText("predicted", middle, SIZE - LABEL / 2);
+  pen.save();
+  pen.rotate(-Math.PI / 2);
+  pen.fillText("true", middle - SIZE, LABEL / 2);
+  pen.restore();
   matrix.forEach((row, from) => {
     const total = row.reduce((sum, one) => sum + one, 0) || 1;
     row.forEach((times, to) => {
@@ -92,8 +100,8 @@ function draw(canvas, matrix) {
     });
     if (size <= NUMBERED) {
       pen.fillStyle = quiet;
-      pen.fillText(from, edge / 2, from * cell + cell / 2);
-      pen.fillText(from, edge + from * cell + cell / 2, SIZE - edge / 2 + 2);
+      pen.fillText(from, (LABEL + edge) / 2, from * cell + cell / 2);
+      pen.fillText(from, edge + from * cell + cell / 2, SIZE - (LABEL + edge) / 2 + 2);
     }
   });
 }

@@ -18,10 +18,13 @@ const CHARTS = [
   { title: "Terms of the loss", keys: ["train/soft_loss", "train/hard_loss"] },
   { title: "Accuracy while training", keys: ["train/accuracy"], unit: "percent" },
   { title: "Learning rate", keys: ["train/lr"] },
-  { title: "Examples per second", keys: ["train/samples_per_s"] },
 ];
+/* How fast it goes is told in numbers while it does: as a curve it is noise. The files have it. */
+const LEFT_OUT = ["train/samples_per_s"];
 const WORDS = { "validation/teacher_accuracy": "teacher", "validation/ensemble_accuracy": "ensemble", "train/soft_loss": "soft", "train/hard_loss": "hard" };
 const DASH = [6, 4];
+/* What stands in for a teacher: each as far as can be from the colours of student and baseline. */
+const CONTROLS = { label_smoothing: "line-3", cwtm: "line-4", permuted: "line-5", random_teacher: "line-8" };
 
 /** baseline/0/train/loss is the measure train/loss of the run baseline/0, validation/peer_1/accuracy
  * is validation/accuracy of peer_1. */
@@ -42,7 +45,7 @@ function line(key, chart) {
   const who = run === "" ? "student" : [kind, ...rest].map((one) => named(one)).filter(Boolean).join(" ");
   const whole = measure.endsWith("_accuracy"); // of all who teach, not of one run's network
   const colour = whole ? (WORDS[measure] === "teacher" ? "teacher" : "line-4")
-    : run === "" ? "student" : kind === "baseline" ? "baseline" : kind === "student" ? "line-5" : "line-6";
+    : run === "" ? "student" : kind === "baseline" ? "baseline" : kind === "student" ? "line-5" : CONTROLS[rest[0]] ?? "line-6";
   const word = WORDS[measure];
   const several = chart.keys.length > 1 && !chart.keys.some((one) => one.endsWith("_accuracy"));
   const label = whole ? [word, run && who].filter(Boolean).join(" of ") : several ? `${who}, ${word ?? measure.split("/")[0]}` : who;
@@ -61,6 +64,7 @@ function charted(keys) {
   const left = new Map();
   for (const key of keys) {
     const { measure } = parts(key);
+    if (LEFT_OUT.includes(measure)) continue;
     const chart = CHARTS.find((one) => one.keys.includes(measure)) ?? left.get(measure) ?? { title: measure.replaceAll("_", " "), keys: [measure] };
     if (!left.has(chart.title)) left.set(chart.title, { ...chart, found: [] });
     left.get(chart.title).found.push(key);

@@ -1,22 +1,24 @@
 /** What a teacher knows on a data set beside the right answers, and which temperature that advises. */
 
 import { ask, checked, everything, query } from "../lib/api.js";
+import { fits } from "../lib/catalogue.js";
 import { fresh, h, settled, sleep } from "../lib/dom.js";
 import * as format from "../lib/format.js";
-import { choice, facts, problem, prose, section, wide } from "../lib/parts.js";
+import { apart, choice, facts, problem, prose, section, wide } from "../lib/parts.js";
 import { alike, softness } from "./knowledge_pictures.js";
 import { reliability } from "./calibration.js";
 
 const WORDS = "What its answers tell beside the right one: which classes are alike, and how surely.";
 const PAIRS = 10;
 
-/** Of a teacher, on any data set that has its classes. */
+/** Of a teacher, on any data set that has its classes and that it can be given. */
 export function darkness(teacher, signal) {
   const { element, tools, ask: load, tell } = panel(`teachers/${teacher.id}/report`, signal);
   everything("datasets", { signal }).then((all) => {
-    const fit = all.filter((one) => one.state === "ready" && (one.classes === null || one.classes === teacher.network.classes));
-    if (!fit.length) return tell(h("p", "Register a data set with its classes, and a worker finds out."));
-    tools.prepend(choice("On", fit.map((one) => [one.id, one.name]), fit[0].id, (dataset) => load({ dataset })));
+    const fit = all.filter((one) => one.state === "ready" && fits(teacher.network, one));
+    if (!fit.length) return tell(h("p", "Register a data set with its classes and of its shape, and a worker finds out."));
+    const more = apart(fit);
+    tools.prepend(choice("On", fit.map((one) => [one.id, one.name + more(one)]), fit[0].id, (dataset) => load({ dataset })));
     return load({ dataset: fit[0].id });
   }).catch((error) => !signal.aborted && tell(problem(error)));
   return element;
@@ -76,7 +78,7 @@ function advice({ temperatures: [low, high], first, reasons, caveat }) {
 }
 
 function soft(report) {
-  const drawn = report.examples === report.rows ? "all" : format.count(report.examples);
+  const drawn = report.examples === report.rows ? "all" : `${format.count(report.examples)} of`;
   return h("div",
     h("h3", "How soft its targets are"),
     h("p.small", `Of ${drawn} ${format.count(report.rows)} examples of the ${report.split} split, which students learn from.`),

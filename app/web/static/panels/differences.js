@@ -11,8 +11,8 @@ const RESULTS = [
   ["Student", (one) => one.report?.student?.accuracy, (one, value) => format.percent(value)],
   ["Baseline", (one) => one.report?.baseline?.accuracy, (one, value) => format.percent(value)],
   ["Teacher", (one) => one.report?.teacher?.accuracy, (one, value) => format.percent(value)],
-  ["NLL", (one) => one.report?.student?.nll, (one, value) => format.number(value)],
-  ["Calibration error", (one) => one.report?.student?.ece, (one, value) => format.number(value, 3)],
+  ["NLL", (one) => one.report?.student?.nll, (one, value) => format.decimal(value)],
+  ["Calibration error", (one) => one.report?.student?.ece, (one, value) => format.decimal(value)],
   ["Agreement", (one) => one.report?.student?.agreement, (one, value) => format.percent(value)],
   ["Parameters", (one) => one.report?.student?.parameters, (one, value) => format.count(value)],
 ];

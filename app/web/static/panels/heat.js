@@ -10,8 +10,8 @@ const MEASURES = {
   "accuracy of the student": [(report) => report.student?.accuracy, (value) => format.percent(value)],
   "points over the baseline": [(report) => report.difference?.accuracy, (value) => format.points(value)],
   "agreement with the teacher": [(report) => report.student?.agreement, (value) => format.percent(value)],
-  "calibration error": [(report) => report.student?.ece, (value) => format.number(value, 3)],
-  "negative log likelihood": [(report) => report.student?.nll, (value) => format.number(value, 3)],
+  "calibration error": [(report) => report.student?.ece, (value) => format.decimal(value)],
+  "negative log likelihood": [(report) => report.student?.nll, (value) => format.decimal(value)],
 };
 const DEEPEST = 42; // per cent of the colour, so that the numbers stay readable
 

@@ -3,7 +3,7 @@
 import { key } from "../lib/api.js";
 import { h, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
-import { copy, facts, problem, toggle } from "../lib/parts.js";
+import { copy, facts, problem, prose, toggle } from "../lib/parts.js";
 
 export function ledger({ form, submit }) {
   const place = h("div", { role: "status" });
@@ -56,25 +56,22 @@ export function ledger({ form, submit }) {
           ["Teacher, once", estimate.teacher_pass_flops > 0 && format.rough(estimate.teacher_pass_flops, "FLOP")],
         ]),
         h("p.note", `${estimate.basis[0].toUpperCase()}${estimate.basis.slice(1)}.`),
-        ...warnings.map((one) => h("p.problem.mild", link(form, one), " ", one.detail)),
+        ...warnings.map((one) => h("p.problem.mild", link(form, one), " ", prose(one.detail))),
       );
     },
     bad(error) {
       button.disabled = true;
-      const missing = error.errors.filter((one) => one.code === "missing");
-      const left = form.complain(error.errors.filter((one) => one.code !== "missing"));
-      const wrong = error.errors.length - missing.length;
+      const wrong = error.errors.filter((one) => one.code !== "missing");
+      form.complain(wrong);
       place.replaceChildren(
-        h("h2", wrong ? "Not yet right" : error.errors.length ? "Not yet whole" : "It cannot be checked"),
+        h("h2", wrong.length ? "Something is wrong" : error.errors.length ? "Something is missing" : "It cannot be checked"),
         error.errors.length
-          ? h("ul.wrongs", error.errors.map((one) => h("li", link(form, one), left.includes(one) || missing.includes(one) ? said(one) : "see there")))
+          ? h("ul.wrongs", error.errors.map((one) => h("li", link(form, one), " ", one.code === "missing" ? "is needed" : prose(one.detail))))
           : problem(error),
       );
     },
   };
 }
-
-const said = (one) => (one.code === "missing" ? "is needed" : one.detail);
 
 function link(form, one) {
   const name = one.pointer.slice(1).replaceAll("/", " › ").replaceAll("_", " ") || "the job";

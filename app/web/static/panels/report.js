@@ -12,16 +12,16 @@ const SIDES = ["teacher", "student", "baseline", "ensemble"];
 /* name, how it is read, whether less is better (null: neither) */
 const MEASURES = [
   ["Accuracy", (side) => format.percent(side.accuracy), "accuracy", false],
-  ["95 % interval", (side) => side.interval && `${format.number(100 * side.interval[0])} – ${format.number(100 * side.interval[1])}`],
+  ["95 % interval", (side) => side.interval && `${format.decimal(100 * side.interval[0], 2)} – ${format.percent(side.interval[1])}`],
   ["Errors", (side) => format.count(side.errors), "errors", true],
-  ["Negative log likelihood", (side) => format.number(side.nll), "nll", true],
-  ["Calibration error", (side) => format.number(side.ece), "ece", true],
+  ["Negative log likelihood", (side) => format.decimal(side.nll), "nll", true],
+  ["Calibration error", (side) => format.decimal(side.ece), "ece", true],
   ["Agreement with the teacher", (side) => side.agreement !== undefined && format.percent(side.agreement), "agreement", false],
-  ["KL to the teacher", (side) => side.kl_to_teacher !== undefined && format.number(side.kl_to_teacher), "kl_to_teacher", true],
+  ["KL to the teacher", (side) => side.kl_to_teacher !== undefined && format.decimal(side.kl_to_teacher), "kl_to_teacher", true],
   ["Parameters", (side) => format.count(side.parameters)],
   ["Work for an example", (side) => format.rough(side.flops, "FLOP")],
   ["Size", (side) => format.bytes(side.bytes)],
-  ["Latency on a CPU", (side) => side.latency_ms !== undefined && `${format.number(side.latency_ms, 3)} ms`],
+  ["Latency on a CPU", (side) => side.latency_ms !== undefined && `${format.decimal(side.latency_ms, 3)} ms`],
   ["Best epoch", (side) => side.best_epoch !== undefined && format.count(side.best_epoch)],
   ["Trained for", (side) => side.train_seconds !== undefined && format.duration(side.train_seconds)],
 ];

@@ -6,7 +6,7 @@ import * as format from "../lib/format.js";
 const WORDS = {
   helped: ["▲", "Distillation helped", "helped"],
   hurt: ["▼", "Distillation hurt", "hurt"],
-  "not distinguishable": ["◇", "No difference that can be told from chance", "no difference"],
+  "not distinguishable": ["◇", "No difference that can be told from chance", "not distinguishable"],
   "no baseline": ["○", "No baseline to compare with", "no baseline"],
 };
 const words = (verdict) => WORDS[verdict] ?? ["○", verdict, verdict];
