@@ -57,6 +57,7 @@ export function report(id, signal) {
 function comparison(report) {
   const { controls = {} } = report;
   const found = { ...report, ...controls };
+  const several = report.difference?.seeds.length > 1;
   const sides = [...SIDES.filter((name) => report[name]), ...Object.keys(controls).filter((name) => !controls[name].failed)];
   const rows = MEASURES.map(([label, shown, measure, less]) => {
     const values = sides.map((name) => shown(found[name]));
@@ -68,7 +69,7 @@ function comparison(report) {
   });
   return section(
     "Teacher, student and baseline",
-    h("p.small", `On the ${found.split} split, which nothing was selected by; in float32. The better of student and baseline is bold.`),
+    h("p.small", `On the ${found.split} split, which had no part in any choice; in float32. The better of student and baseline is bold.${several ? " These are the runs of the first seed; the verdict is over all of them." : ""}`),
     wide("Comparison", h("table", h("caption.hidden", "Measures of each side"),
       h("thead", h("tr", h("th", { scope: "col" }, "Measure"), sides.map((name) => h("th.n", { scope: "col" }, name.replaceAll("_", " "))))),
       h("tbody", rows))),
