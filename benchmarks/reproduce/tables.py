@@ -127,7 +127,7 @@ def deprived(records: Records) -> str:
     ):
         repairs = [record["bias_repair"] for record in seeds(records, experiment)]
         before, after = (
-            each(
+            ", ".join(
                 f"{one[when]['errors']:,} ({one[when]['errors_on_excluded']:,})" for one in repairs
             )
             for when in ("before", "after")
@@ -149,7 +149,7 @@ def few(records: Records) -> str:
     ):
         found = [100 - record["errors"] / 100 for record in seeds(records, experiment)]
         stopped = (
-            each(r["best_epoch"] for r in seeds(records, experiment)) if "few" in label else ""
+            each(r["best_epoch"] for r in seeds(records, experiment)) if "few" in experiment else ""
         )
         rows.append((label, paper, spread(found, 2), each(found, "{:.2f}"), stopped))
     head = (

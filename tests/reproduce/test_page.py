@@ -64,3 +64,19 @@ def test_a_trial_is_never_taken_for_the_table() -> None:
     assert "| kd | 73.33 | not run yet |  |" in table
     assert "which is 500 train and 100 test images and 2 epochs" in trial
     assert "| kd | 10.00 | 10.00 |" in trial
+
+
+def test_a_repaired_transfer_set_before_and_after() -> None:
+    book = page.every_scale({})
+    repair = {
+        "bias": 3.4838,
+        "before": {"errors": 1182, "errors_on_excluded": 101},
+        "after": {"errors": 122, "errors_on_excluded": 29},
+    }
+    found = {
+        f"a/no-3/{k}": record(f"a/no-3/{k}", book, errors=122, bias_repair=repair) for k in (0, 1)
+    }
+    assert (
+        "| no 3 | 206 (133 on threes) | 1,182 (101), 1,182 (101) | 109 (14), bias 3.5 "
+        "| 122 (29), 122 (29) | 3.5, 3.5 |" in page.render(found)["results.md"]
+    )
