@@ -1,6 +1,7 @@
 """Job files: mistakes are named by line and field, and files on this machine are sent."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +147,25 @@ def test_no_code_of_a_checkpoint_is_run(stillhouse: Command, folder: Path) -> No
     Path("evil.pt").write_bytes(pickle.dumps(Payload()))
     torch.save({"layers.0.weight": torch.zeros(2, 2), "x": Payload()}, "evil2.pt")
     torch.save(torch.nn.Linear(2, 2), "module.pt")
-    for name in ("evil.pt", "evil2.pt", "module.pt"):
-        done = stillhouse("teachers", "add", name, "--network", "{family: mlp}", code=1)
-        assert "state_dict()" in done.err
+    Path("junk.pt").write_bytes(b"hello")
+    with zipfile.ZipFile("program.pt", "w") as program:
+        for part in ("data.pkl", "constants.pkl", "version", "code/__torch__.py"):
+            program.writestr(f"program/{part}", "1\n")
+    torch.save([torch.zeros(2)], "list.pt")
+    told = {
+        "evil.pt": "holds more than tensors. Nothing in it was run.",
+        "evil2.pt": "would call getattr. Nothing in it was run.",
+        "module.pt": "would call torch.nn.modules.linear.Linear. Nothing in it was run.",
+        "junk.pt": "is no checkpoint that torch can read.",
+        "program.pt": "is a TorchScript program",
+        "list.pt": "holds a list, not a state dict.",
+    }
+    for name, words in told.items():
+        done = stillhouse("teachers", "add", name, "--network", "{family: mlp}", code=2)
+        assert f"stillhouse: {name} {words}" in done.err or words in done.err
+        assert "torch.save(model.state_dict(), " in done.err
+        # torch's own words: in colours, and with the advice to run what is in the file.
+        assert not any(word in done.err for word in ("\x1b", "weights_only", "Warning"))
     assert not Path("owned").exists()
 
 
@@ -164,6 +181,49 @@ def test_a_teacher_from_a_pt_file(
     )
     assert made.json["state"] == "ready"
     stillhouse("teachers", "rm", made.json["id"])
+
+
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_tensors_of_a_sequential_are_renamed(
+    stillhouse: Command, teacher_job: Job, folder: Path, kind: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(teacher_job.download("t.safetensors"))
+    names = {"layers.0.": "0.", "layers.1.": "3."}
+    plain = {names[name[:9]] + name[9:]: tensor for name, tensor in state.items()}
+    path = f"plain {kind}.{kind}"
+    torch.save(plain, path) if kind == "pt" else save_file(plain, path)
+    preprocess = ("--scale", "1/16", "--mean", "0.3", "--std", "0.4")
+    add = ("teachers", "add", path, "--network", str(mlp(64)), *preprocess, "--json")
+    refused = stillhouse(*add, code=3).err
+    assert "The checkpoint has '0.bias' [64]" in refused
+    assert "--rename OLD=NEW" in refused
+    assert "layers.0.weight" in stillhouse("networks", "mlp").out
+    idle = stillhouse(*add, "--rename", "7.=layers.0.", code=2).err
+    assert "No tensor's name begins with '7.'. The file has 0.bias" in idle
+    assert "Two tensors" in stillhouse(*add, "--rename", "0.=3.", code=2).err
+    made = stillhouse(*add, "--rename", "0.=layers.0.", "--rename", "3.=layers.1.").json
+    assert made["state"] == "ready"
+    assert made["preprocess"] == {"scale": 1 / 16, "mean": [0.3], "std": [0.4]}
+    stillhouse("teachers", "rm", made["id"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--scale", "1"), "--mean and --std is missing"),
+        (("--scale", "1", "--mean", "0,0", "--std", "1"), "--mean has 2 values, --std 1"),
+        (("--scale", "1/0", "--mean", "0", "--std", "1"), "--scale is numbers by commas"),
+        (("--scale", "1,2", "--mean", "0", "--std", "1"), "--scale is one number"),
+        (("--scale", "1", "--mean", "0", "--std", "0"), "--std divides"),
+    ],
+)
+def test_a_normalisation_is_whole(
+    stillhouse: Command, folder: Path, given: tuple[str, ...], told: str
+) -> None:
+    network = ("--network", "{family: mlp, inputs: 64}")
+    assert told in stillhouse("teachers", "add", "t.safetensors", *network, *given, code=2).err
 
 
 def test_numbers_are_read_as_yaml_1_2_writes_them() -> None:

@@ -50,7 +50,7 @@ def _listed(files: Files | None) -> list[tuple[SplitName | None, Path, str]]:
     """The files, each with what a person calls it where there are several."""
     if isinstance(files, Path):
         return [(None, files, "")]
-    found = [
+    found: list[tuple[SplitName | None, Path, str]] = [
         (split, path, f"file {number} of {split}")
         for split in SPLITS
         for number, path in enumerate((files or {}).get(split, ()), start=1)

@@ -29,7 +29,16 @@ class Mistaken(StillhouseError):
 
 
 _CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
-    ((Mistaken, errors.BadRequest, errors.TooLarge, errors.Unprocessable), 2),
+    (
+        (
+            Mistaken,
+            errors.NotConvertible,
+            errors.BadRequest,
+            errors.TooLarge,
+            errors.Unprocessable,
+        ),
+        2,
+    ),
     ((errors.JobFailed, errors.Rejected), 3),
     ((errors.Unauthorized, errors.Forbidden), 4),
     ((errors.NotFound,), 5),

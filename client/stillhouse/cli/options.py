@@ -17,11 +17,11 @@ Labels = Annotated[
 ]
 
 
-def pairs(given: list[str] | None, what: str) -> dict[str, str]:
+def pairs(given: list[str] | None, what: str, between: str = "=:") -> dict[str, str]:
     """`key=value` (or, as in addresses, `key:value`). Raises BadParameter."""
     found = {}
     for one in given or ():
-        key, equals, value = one.partition("=" if "=" in one else ":")
+        key, equals, value = one.partition("=" if "=" in one else between[-1])
         if not equals or not key:
             raise typer.BadParameter(f"{one!r} should be KEY=VALUE", param_hint=what)
         found[key] = value

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stillhouse.cli.options import Json, Quiet
+from stillhouse.cli.options import Json, Quiet, pairs
 
 if TYPE_CHECKING:
     import stillhouse
@@ -36,6 +36,26 @@ def add(
     class_names: Annotated[
         str | None, typer.Option(help="By commas, in the order of its logits.")
     ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Other names for the file's tensors, or for what they begin with, such as "
+            "0.=layers.0. --rename 2.=layers.1. for an nn.Sequential; again for more.",
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="How the teacher's inputs were normalised: (x * scale - mean) / std of the stored "
+            "values. Left out, the data set's own mean and std are used, which is right only for "
+            "teachers that were trained so. Needs --mean and --std; such as 1/255."
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="See --scale. One for all, or by commas one a channel.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="See --scale. As many as of --mean.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -54,13 +74,20 @@ def add(
     body = registering.network(network, Path()) if network is not None else {}
     if class_names:
         body["class_names"] = class_names.split(",")
+    if normalised := registering.preprocess(scale, mean, std):
+        body["preprocess"] = normalised
+    others = pairs(rename, "--rename", between="=")
+    if others and file is None:
+        raise Mistaken(
+            "--rename is for the tensors of a file: the student of a job has them right."
+        )
     with connected() as still:
         if job is not None:
             made_by = job_of(still, job)
             body |= {"job": made_by.id, "name": name or made_by.name}
         else:
             body["name"] = name or (file.stem if file else "")
-        made = registering.teacher(still, body, file)
+        made = registering.teacher(still, body, file, others)
     if quiet:
         typer.echo(made.id)
     elif json:
