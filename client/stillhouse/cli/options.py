@@ -11,6 +11,8 @@ JobRef = Annotated[str, typer.Argument(metavar="JOB", help="A job's id, its name
 Keys = Annotated[
     str | None, typer.Option(help="Curves by commas, such as train/loss,validation/accuracy.")
 ]
+Limit = Annotated[int, typer.Option(help="Most of them.", min=1)]
+All = Annotated[bool, typer.Option("--all", help="All of them, however many.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write it.")]
 Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="Again for several.")

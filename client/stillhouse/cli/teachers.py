@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stillhouse.cli.options import Json, Quiet, pairs
+from stillhouse.cli.options import All, Json, Limit, Quiet, pairs
 
 if TYPE_CHECKING:
     import stillhouse
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints that teach.")
 
-TeacherId = Annotated[str, typer.Argument(metavar="TEACHER", help="A teacher's id.")]
+TeacherRef = Annotated[str, typer.Argument(metavar="TEACHER", help="A teacher's id or name.")]
 
 
 @app.command()
@@ -97,17 +97,13 @@ def add(
 
 
 @app.command("list")
-def list_(
-    limit: Annotated[int, typer.Option(help="Most of them.")] = 20, json: Json = False
-) -> None:
+def list_(limit: Limit = 20, everything: All = False, json: Json = False) -> None:
     """List teachers, newest first."""
-    from itertools import islice
-
     from stillhouse.cli import output
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        found = list(islice(still.teachers.list(page_size=min(limit, 200)), limit))
+        found = output.newest(still.teachers.list(page_size=200), limit, everything)
     if json:
         output.emit(found)
         return
@@ -128,17 +124,13 @@ def list_(
 
 
 @app.command()
-def show(teacher: TeacherId, json: Json = False) -> None:
+def show(teacher: TeacherRef, json: Json = False) -> None:
     """Show a teacher."""
-    from stillhouse import errors
     from stillhouse.cli import output
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, teacher_of
 
     with connected() as still:
-        try:
-            found = still.teachers.get(teacher)
-        except errors.NotFound as error:
-            raise missing("teacher", f"There is no teacher {teacher}.", error) from None
+        found = teacher_of(still, teacher)
     if json:
         output.emit(found)
     else:
@@ -147,8 +139,10 @@ def show(teacher: TeacherId, json: Json = False) -> None:
 
 @app.command()
 def report(
-    teacher: TeacherId,
-    dataset: Annotated[str, typer.Option(help="The id of the data set that it is asked about.")],
+    teacher: TeacherRef,
+    dataset: Annotated[
+        str, typer.Option(help="The data set that it is asked about: its id or name.")
+    ],
     parameters: Annotated[
         int | None, typer.Option(help="Of the student, for the advice on the temperature.")
     ] = None,
@@ -156,17 +150,13 @@ def report(
 ) -> None:
     """Show what a teacher knows: which classes are alike, how soft its targets are, which T to
     try."""
-    from stillhouse import errors
     from stillhouse.cli import output
     from stillhouse.cli.knowledge import show
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, dataset_of, teacher_of
 
     with connected() as still:
-        try:
-            found = still.teachers.get(teacher)
-        except errors.NotFound as error:
-            raise missing("teacher", f"There is no teacher {teacher}.", error) from None
-        told = found.report(dataset, parameters=parameters)
+        found = teacher_of(still, teacher)
+        told = found.report(dataset_of(still, dataset).id, parameters=parameters)
         with output.busy("A worker finds out what it knows ..."):
             told.wait()
     if json:
@@ -180,17 +170,14 @@ def rm(
     teachers: Annotated[list[str], typer.Argument(metavar="TEACHER...")], json: Json = False
 ) -> None:
     """Delete teachers."""
-    from stillhouse import errors
     from stillhouse.cli import output
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, teacher_of
 
     with connected() as still:
-        for teacher in teachers:
-            try:
-                still.teachers.get(teacher).delete()
-            except errors.NotFound as error:
-                raise missing("teacher", f"There is no teacher {teacher}.", error) from None
-            output.deleted(teacher, as_json=json)
+        for named in teachers:
+            teacher = teacher_of(still, named)
+            teacher.delete()
+            output.deleted(teacher.id, as_json=json)
 
 
 def _show(teacher: "stillhouse.Teacher") -> None:
