@@ -50,11 +50,20 @@ def written(digits: str, teacher: Teacher, folder: Path) -> Any:
         ("temperature", "temprature", "job.yaml:11:3: method.temprature: there is no such field. "
          "Did you mean temperature?"),
         ("    hidden: [8]", "    hiden: [8]", "Did you mean hidden?"),
-        ("temperature: 4", "temperature: hot", "job.yaml:11:3: method.temperature: "),
+        ("temperature: 4", "temperature: hot",
+         "job.yaml:11:3: method.temperature: this must be a number."),
+        ("epochs: 1", "epochs: many", "training.epochs: this must be a whole number."),
+        ("epochs: 1", "epochs: 1.5", "training.epochs: this must be a whole number."),
+        ("epochs: 1", "epochs: 1\n  optimizer: {name: adamm}",
+         "training.optimizer: there is no optimizer 'adamm': sgd, adam, adamw. Did you mean adam?"),
+        ("hidden: [8]", "hidden: 8", "this must be a list, such as [1, 2]."),
+        ("hidden: [8]", "hidden: [0]", "this must be greater than or equal to 1"),
+        ("training:\n  epochs: 1", "training: 3", "this must be fields with values"),
         ("hidden: [8]", "hidden: [8, 0]", "job.yaml:8:17: student.network.hidden.1: "),
         ("inputs: 64", "inputs: 63", "job.yaml:7:5: student.network.inputs: "),
         ("name: kd", "name: kdd", "job.yaml:9:1: method: "),
-        ("family: mlp", "famly: mlp", "job.yaml:5:3: student.network"),
+        ("family: mlp", "famly: mlp",
+         "job.yaml:5:3: student.network: say which one with `family: ...`."),
         ("student:", "studnt:", "student: this field is missing."),
         ("  epochs: 1", "  epochs: 1\n  epochs: 2", "job.yaml:14:3: "),
         ("hidden: [8]", "hidden: [8", "job.yaml:9:7: expected ',' or ']'"),
@@ -134,6 +143,56 @@ def test_a_mistake_in_a_local_part_is_told_before_anything_is_sent(
     Path("t.safetensors").unlink()
     done = stillhouse("jobs", "submit", "job.yaml", code=2)
     assert "job.yaml:5:5: teachers.0.file: the file t.safetensors is not there." in done.err
+
+
+def test_all_mistakes_here_and_there_are_told_from_top_to_bottom(
+    stillhouse: Command, still: Stillhouse, folder: Path
+) -> None:
+    Path("job.yaml").write_text(
+        "method: {name: kd, temperature: -1, alpha: 2}\n"
+        "dataset: absent.npz\n"
+        "teachers:\n"
+        "  - file: absent.pt\n    network: {family: mlp, inputs: 64, hiden: [8]}\n"
+        "  - file: t.safetensors\n    network: absent.json\n"
+        "  - job: absent\n"
+        "student: {network: {family: mlp, inputs: 64}}\n"
+    )
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    told = [
+        "job.yaml:1:20: method.temperature: ",
+        "job.yaml:1:37: method.alpha: ",
+        "job.yaml:2:1: dataset: the file absent.npz is not there.",
+        "job.yaml:4:5: teachers.0.file: the file absent.pt is not there.",
+        "job.yaml:5:40: teachers.0.network.hiden: there is no such field. Did you mean hidden?",
+        "job.yaml:6:5: teachers.1.file: the file t.safetensors is not there.",
+        "job.yaml:7:5: teachers.1.network: the file absent.json is not there.",
+        "job.yaml:8:5: teachers.2.job: There is no job with the id or name 'absent'.",
+    ]
+    places = [done.err.find(one) for one in told]
+    assert -1 not in places, done.err
+    assert places == sorted(places)
+
+
+def test_nothing_is_sent_where_a_checkpoint_cannot_be(
+    stillhouse: Command, still: Stillhouse, folder: Path
+) -> None:
+    np.savez("d.npz", x=np.zeros((9, 64), np.float32), y=np.zeros(9, np.int64))
+    torch.save(torch.nn.Linear(2, 2), "module.pt")
+    Path("job.yaml").write_text(
+        "dataset: d.npz\n"
+        "teachers:\n  - {file: module.pt, network: {family: mlp, inputs: 64}}\n"
+        "student: {network: {family: mlp, inputs: 64}}\n"
+    )
+    before = len(list(still.datasets.list()))
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    assert "job.yaml:3:6: teachers.0.file: module.pt holds more than tensors" in done.err
+    assert len(list(still.datasets.list())) == before
+
+
+def test_a_job_file_that_is_not_there(stillhouse: Command, folder: Path) -> None:
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    assert "job.yaml: No such file or directory." in done.err
+    assert "stillhouse init job.yaml" in done.err
 
 
 class Payload:
