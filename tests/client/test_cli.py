@@ -337,6 +337,8 @@ def test_other_mistakes_are_told_apart(stillhouse: Command, folder: Path) -> Non
     assert "was rejected: The header claims" in junk.err
     odd = stillhouse("teachers", "add", "junk.safetensors", "--network", "{family: mpl}", code=2)
     assert "request req_" in odd.err
+    assert "/network: there is no network 'mpl': " in odd.err
+    assert "Did you mean mlp?" in odd.err
     assert "Missing argument" in alone("jobs", "show").stderr
     assert alone("jobs", "shwo").returncode == 2
 

@@ -94,8 +94,8 @@ class Parts:
             raise FileMistaken(self.file, wrong)
 
     def check_job(self, still: Stillhouse) -> None:
-        """The job itself, whatever becomes of what it names. Raises FileMistaken."""
-        if wrong := self._wrong_job(still):
+        """The job itself, and that what it names is here. Raises FileMistaken."""
+        if wrong := [*self.mistakes, *self._wrong_job(still)]:
             raise FileMistaken(self.file, wrong)
 
     def _wrong_job(self, still: Stillhouse) -> list[Mistake]:
@@ -107,7 +107,7 @@ class Parts:
         checkpoint cannot be converted."""
         dataset, student = "", ""
         with ExitStack() as stack:
-            ready = self._converted(stack)
+            ready = self.converted(stack)
             if self.dataset is not None:
                 dataset = registering.dataset(still, self.dataset.body, self.dataset.files).id
             teachers = [
@@ -118,8 +118,9 @@ class Parts:
                 student = registering.weights(still, ready["student",]).id
         return self._filled(dataset, teachers, student)
 
-    def _converted(self, stack: ExitStack) -> dict[Steps, Path]:
-        """By place, the safetensors files of teachers and student; gone when `stack` ends."""
+    def converted(self, stack: ExitStack) -> dict[Steps, Path]:
+        """By place, the safetensors files of teachers and student; gone when `stack` ends. Raises
+        FileMistaken."""
         given = {one.steps: one.file for one in self.teachers.values() if one.file is not None}
         if self.student is not None:
             given["student",] = self.student

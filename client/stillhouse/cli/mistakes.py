@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from stillhouse import Stillhouse, errors
 from stillhouse.cli.jobfile import FileMistaken, JobFile, Mistake, Steps, steps_of
+from stillhouse.cli.plainly import UNKNOWN_FIELD, plain
 
-UNKNOWN_FIELD = "extra_forbidden"
 _SCHEMAS = "#/components/schemas/"
 
 
@@ -38,48 +37,12 @@ def explained(
     mistakes = []
     for one in wrong:
         steps = steps_of(one.pointer)
-        detail = one.detail
         if one.code == UNKNOWN_FIELD and steps:
             detail = _nearest(str(steps[-1]), names.at(steps[:-1], body))
-        elif one.code == "missing" and steps:
-            detail = "this field is missing."
         else:
-            detail = _plain(one, steps)
+            detail = plain(one)
         mistakes.append(Mistake(placed(steps), detail))
     return FileMistaken(file, mistakes)
-
-
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "string": "text",
-    "list": "a list, such as [1, 2]",
-    "tuple": "a list, such as [1, 2]",
-    "dict": "fields with values, such as {name: ...}",
-    "model": "fields with values, such as {name: ...}",
-}
-"""What a value should have been, by how pydantic's codes begin."""
-_TAG = re.compile(r"tag '(?P<tag>.*)' found using .* expected tags: (?P<known>.*)", re.DOTALL)
-_NO_TAG = re.compile(r"extract tag using discriminator '(?P<field>\w+)'")
-_SHOULD = re.compile(r"^(Input|Tuple|List|String|Value|Dictionary|Set) should ")
-
-
-def _plain(one: errors.FieldProblem, steps: Steps) -> str:
-    """Pydantic's phrases, as one would say them of a file."""
-    kind, _, rest = one.code.partition("_")
-    if kind in _KINDS and rest in ("type", "parsing", "from_float", "attributes_type"):
-        return f"this must be {_KINDS[kind]}."
-    if found := _TAG.search(one.detail):
-        what = next((step for step in reversed(steps) if isinstance(step, str)), "such thing")
-        known = [name.strip(" '") for name in found["known"].split(",")]
-        close = difflib.get_close_matches(found["tag"], known, n=1)
-        meant = f" Did you mean {close[0]}?" if close else ""
-        return f"there is no {what} {found['tag']!r}: {', '.join(known)}.{meant}"
-    if found := _NO_TAG.search(one.detail):
-        return f"say which one with `{found['field']}: ...`."
-    detail = _SHOULD.sub("this must ", one.detail).removesuffix(" after validation")
-    return detail.replace(" after validation,", ",")
 
 
 def _nearest(name: str, fields: Sequence[str]) -> str:
