@@ -57,6 +57,11 @@ class Refused(Exception):
         """The same, found in what the request names at `pointer`."""
         return Refused(self.status, self.code, self.title, self.detail, self.hint, pointer)
 
+    def inside(self, name: str) -> "Refused":
+        """The same, of one of several files; without a name as it is."""
+        detail = f"{self.detail.removesuffix('.')} (in {name})." if name else self.detail
+        return Refused(self.status, self.code, self.title, detail, self.hint, self.pointer)
+
     def as_problem(self) -> dict[str, Any]:
         """The members of every problem; no request is being answered, so `request_id` is null."""
         problem: dict[str, Any] = {

@@ -29,6 +29,14 @@ def test_from_nothing_to_a_student(stillhouse: Command, folder: Path) -> None:
     assert "data set dst_" in watched.err
     assert "is there already" in watched.err
     assert "succeeded" in watched.out
+    assert "kd (temperature 4.0, alpha 0.9" in watched.out
+    assert "null" not in watched.out
+    job = stillhouse("jobs", "list", "--limit", 1, "--json").json[0]["id"]
+    verdict = stillhouse("report", job, "--json").json["sentence"]
+    assert " ".join(watched.out.split()).endswith(" ".join(verdict.split()))
+    assert watched.err.endswith(
+        f"\nnext: stillhouse report {job}\n      stillhouse download {job}\n"
+    )
     again = stillhouse("jobs", "submit", "job.yaml", "--quiet", *QUICK, "--name", "again")
     assert "teacher tch_" in again.err
     stillhouse("jobs", "watch", "again", "--json")
@@ -68,6 +76,13 @@ def test_curves_are_summed_up_drawn_and_written(
     assert Path("curves.csv").read_text().startswith("key,")
     wrong = stillhouse("metrics", job.id, "--keys", "train/los", code=2)
     assert "Did you mean train/loss?" in wrong.err
+    wrong = stillhouse("metrics", job.id, "--keys", "x", "--out", "x.csv", code=2)
+    assert f"{job.id} has no curve x." in wrong.err
+    assert "validation/accuracy" in wrong.err
+    usual = stillhouse("metrics", job.id, "--plot").out
+    charts = re.findall(r"^(\S+/\S+)", usual, re.MULTILINE)
+    assert charts == ["validation/accuracy", "train/loss"]
+    assert "━ teacher" in usual
 
 
 def test_lists_and_details(
@@ -108,8 +123,56 @@ def test_what_a_teacher_knows(stillhouse: Command, teacher: Teacher, digits: str
     assert f"calibration error {told['calibration']['plain']['ece']:.4f}" in shown
     absent = stillhouse("teachers", "report", "tch_none", "--dataset", digits, code=5)
     assert "There is no teacher tch_none" in absent.err
-    wrong = stillhouse("teachers", "report", teacher.id, "--dataset", "dst_none", code=2)
-    assert "There is no dataset dst_none" in wrong.err
+    wrong = stillhouse("teachers", "report", teacher.id, "--dataset", "dst_none", code=5)
+    assert "There is no data set dst_none" in wrong.err
+    assert "`stillhouse datasets list`" in wrong.err
+    by_name = stillhouse("teachers", "report", "alone", "--dataset", "digits", "--json", code=5)
+    assert "no teacher with the id or name" in by_name.err
+
+
+def test_a_name_serves_for_an_id_where_it_is_the_only_one(
+    stillhouse: Command, still: Stillhouse, teacher_job: Job
+) -> None:
+    source = {"kind": "builtin", "name": "digits"}
+    dataset = still.datasets.create(name="by name", source=source).wait(60)
+    made = [still.teachers.create(name="by name", job=teacher_job.id).wait(60) for _ in range(2)]
+    several = stillhouse("teachers", "show", "by name", code=2).err
+    assert "2 teachers are called 'by name'. Say which one by its id:" in several
+    assert several.index(made[1].id) < several.index(made[0].id), "newest first"
+    assert "ready, made " in several
+    stillhouse("teachers", "rm", "by name", code=2)
+    assert made[0].id in stillhouse("teachers", "rm", made[0].id, "--json").out
+    assert made[1].id in stillhouse("teachers", "show", "by name").out
+    told = stillhouse("teachers", "report", "by name", "--dataset", "by name", "--json").json
+    assert told["state"] == "ready"
+    assert dataset.id in stillhouse("datasets", "show", "by name").out
+    for kind, one in (("teachers", made[1].id), ("datasets", dataset.id)):
+        assert one in stillhouse(kind, "rm", "by name", "--json").out
+
+
+def test_of_jobs_with_one_name_the_newest_is_looked_at_and_none_is_ended(
+    stillhouse: Command, teacher_job: Job
+) -> None:
+    changes = {"name": "of two", "training": {"epochs": 1}}
+    made = [teacher_job.clone(overrides=changes).wait(60) for _ in range(2)]
+    shown = stillhouse("jobs", "show", "of two")
+    assert made[1].id in shown.out
+    assert f"2 jobs are called 'of two': this is the newest, {made[1].id}, made " in shown.err
+    for verb in ("rm", "cancel"):
+        refused = stillhouse("jobs", verb, "of two", code=2).err
+        assert made[0].id in refused
+        assert made[1].id in refused
+    stillhouse("jobs", "rm", made[0].id)
+    stillhouse("jobs", "rm", "of two")
+
+
+def test_a_list_says_that_it_goes_on(stillhouse: Command, job: Job, teacher: Teacher) -> None:
+    note = "1 newest; --limit N or --all for more"
+    part = stillhouse("jobs", "list", "--limit", 1, "--json")
+    assert (len(part.json), note in part.err) == (1, True)
+    whole = stillhouse("jobs", "list", "--all", "--json")
+    assert (job.id in whole.out, whole.err) == (True, "")
+    assert note not in stillhouse("jobs", "list", "--limit", 1000).err
 
 
 def test_the_parts_of_a_gain(
@@ -274,6 +337,8 @@ def test_other_mistakes_are_told_apart(stillhouse: Command, folder: Path) -> Non
     assert "was rejected: The header claims" in junk.err
     odd = stillhouse("teachers", "add", "junk.safetensors", "--network", "{family: mpl}", code=2)
     assert "request req_" in odd.err
+    assert "/network: there is no network 'mpl': " in odd.err
+    assert "Did you mean mlp?" in odd.err
     assert "Missing argument" in alone("jobs", "show").stderr
     assert alone("jobs", "shwo").returncode == 2
 

@@ -1,6 +1,7 @@
 """Job files: mistakes are named by line and field, and files on this machine are sent."""
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,20 @@ def written(digits: str, teacher: Teacher, folder: Path) -> Any:
         ("temperature", "temprature", "job.yaml:11:3: method.temprature: there is no such field. "
          "Did you mean temperature?"),
         ("    hidden: [8]", "    hiden: [8]", "Did you mean hidden?"),
-        ("temperature: 4", "temperature: hot", "job.yaml:11:3: method.temperature: "),
+        ("temperature: 4", "temperature: hot",
+         "job.yaml:11:3: method.temperature: this must be a number."),
+        ("epochs: 1", "epochs: many", "training.epochs: this must be a whole number."),
+        ("epochs: 1", "epochs: 1.5", "training.epochs: this must be a whole number."),
+        ("epochs: 1", "epochs: 1\n  optimizer: {name: adamm}",
+         "training.optimizer: there is no optimizer 'adamm': sgd, adam, adamw. Did you mean adam?"),
+        ("hidden: [8]", "hidden: 8", "this must be a list, such as [1, 2]."),
+        ("hidden: [8]", "hidden: [0]", "this must be greater than or equal to 1"),
+        ("training:\n  epochs: 1", "training: 3", "this must be fields with values"),
         ("hidden: [8]", "hidden: [8, 0]", "job.yaml:8:17: student.network.hidden.1: "),
         ("inputs: 64", "inputs: 63", "job.yaml:7:5: student.network.inputs: "),
         ("name: kd", "name: kdd", "job.yaml:9:1: method: "),
-        ("family: mlp", "famly: mlp", "job.yaml:5:3: student.network"),
+        ("family: mlp", "famly: mlp",
+         "job.yaml:5:3: student.network: say which one with `family: ...`."),
         ("student:", "studnt:", "student: this field is missing."),
         ("  epochs: 1", "  epochs: 1\n  epochs: 2", "job.yaml:14:3: "),
         ("hidden: [8]", "hidden: [8", "job.yaml:9:7: expected ',' or ']'"),
@@ -135,6 +145,56 @@ def test_a_mistake_in_a_local_part_is_told_before_anything_is_sent(
     assert "job.yaml:5:5: teachers.0.file: the file t.safetensors is not there." in done.err
 
 
+def test_all_mistakes_here_and_there_are_told_from_top_to_bottom(
+    stillhouse: Command, still: Stillhouse, folder: Path
+) -> None:
+    Path("job.yaml").write_text(
+        "method: {name: kd, temperature: -1, alpha: 2}\n"
+        "dataset: absent.npz\n"
+        "teachers:\n"
+        "  - file: absent.pt\n    network: {family: mlp, inputs: 64, hiden: [8]}\n"
+        "  - file: t.safetensors\n    network: absent.json\n"
+        "  - job: absent\n"
+        "student: {network: {family: mlp, inputs: 64}}\n"
+    )
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    told = [
+        "job.yaml:1:20: method.temperature: ",
+        "job.yaml:1:37: method.alpha: ",
+        "job.yaml:2:1: dataset: the file absent.npz is not there.",
+        "job.yaml:4:5: teachers.0.file: the file absent.pt is not there.",
+        "job.yaml:5:40: teachers.0.network.hiden: there is no such field. Did you mean hidden?",
+        "job.yaml:6:5: teachers.1.file: the file t.safetensors is not there.",
+        "job.yaml:7:5: teachers.1.network: the file absent.json is not there.",
+        "job.yaml:8:5: teachers.2.job: There is no job with the id or name 'absent'.",
+    ]
+    places = [done.err.find(one) for one in told]
+    assert -1 not in places, done.err
+    assert places == sorted(places)
+
+
+def test_nothing_is_sent_where_a_checkpoint_cannot_be(
+    stillhouse: Command, still: Stillhouse, folder: Path
+) -> None:
+    np.savez("d.npz", x=np.zeros((9, 64), np.float32), y=np.zeros(9, np.int64))
+    torch.save(torch.nn.Linear(2, 2), "module.pt")
+    Path("job.yaml").write_text(
+        "dataset: d.npz\n"
+        "teachers:\n  - {file: module.pt, network: {family: mlp, inputs: 64}}\n"
+        "student: {network: {family: mlp, inputs: 64}}\n"
+    )
+    before = len(list(still.datasets.list()))
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    assert "job.yaml:3:6: teachers.0.file: module.pt holds more than tensors" in done.err
+    assert len(list(still.datasets.list())) == before
+
+
+def test_a_job_file_that_is_not_there(stillhouse: Command, folder: Path) -> None:
+    done = stillhouse("jobs", "submit", "job.yaml", code=2)
+    assert "job.yaml: No such file or directory." in done.err
+    assert "stillhouse init job.yaml" in done.err
+
+
 class Payload:
     """Writes a file when it is unpickled."""
 
@@ -146,9 +206,25 @@ def test_no_code_of_a_checkpoint_is_run(stillhouse: Command, folder: Path) -> No
     Path("evil.pt").write_bytes(pickle.dumps(Payload()))
     torch.save({"layers.0.weight": torch.zeros(2, 2), "x": Payload()}, "evil2.pt")
     torch.save(torch.nn.Linear(2, 2), "module.pt")
-    for name in ("evil.pt", "evil2.pt", "module.pt"):
-        done = stillhouse("teachers", "add", name, "--network", "{family: mlp}", code=1)
-        assert "state_dict()" in done.err
+    Path("junk.pt").write_bytes(b"hello")
+    with zipfile.ZipFile("program.pt", "w") as program:
+        for part in ("data.pkl", "constants.pkl", "version", "code/__torch__.py"):
+            program.writestr(f"program/{part}", "1\n")
+    torch.save([torch.zeros(2)], "list.pt")
+    told = {
+        "evil.pt": "holds more than tensors. Nothing in it was run.",
+        "evil2.pt": "would call getattr. Nothing in it was run.",
+        "module.pt": "would call torch.nn.modules.linear.Linear. Nothing in it was run.",
+        "junk.pt": "is no checkpoint that torch can read.",
+        "program.pt": "is a TorchScript program",
+        "list.pt": "holds a list, not a state dict.",
+    }
+    for name, words in told.items():
+        done = stillhouse("teachers", "add", name, "--network", "{family: mlp}", code=2)
+        assert f"stillhouse: {name} {words}" in done.err or words in done.err
+        assert "torch.save(model.state_dict(), " in done.err
+        # torch's own words: in colours, and with the advice to run what is in the file.
+        assert not any(word in done.err for word in ("\x1b", "weights_only", "Warning"))
     assert not Path("owned").exists()
 
 
@@ -164,6 +240,49 @@ def test_a_teacher_from_a_pt_file(
     )
     assert made.json["state"] == "ready"
     stillhouse("teachers", "rm", made.json["id"])
+
+
+@pytest.mark.parametrize("kind", ["pt", "safetensors"])
+def test_tensors_of_a_sequential_are_renamed(
+    stillhouse: Command, teacher_job: Job, folder: Path, kind: str
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = load_file(teacher_job.download("t.safetensors"))
+    names = {"layers.0.": "0.", "layers.1.": "3."}
+    plain = {names[name[:9]] + name[9:]: tensor for name, tensor in state.items()}
+    path = f"plain {kind}.{kind}"
+    torch.save(plain, path) if kind == "pt" else save_file(plain, path)
+    preprocess = ("--scale", "1/16", "--mean", "0.3", "--std", "0.4")
+    add = ("teachers", "add", path, "--network", str(mlp(64)), *preprocess, "--json")
+    refused = stillhouse(*add, code=3).err
+    assert "The checkpoint has '0.bias' [64]" in refused
+    assert "--rename OLD=NEW" in refused
+    assert "layers.0.weight" in stillhouse("networks", "mlp").out
+    idle = stillhouse(*add, "--rename", "7.=layers.0.", code=2).err
+    assert "No tensor's name begins with '7.'. The file has 0.bias" in idle
+    assert "Two tensors" in stillhouse(*add, "--rename", "0.=3.", code=2).err
+    made = stillhouse(*add, "--rename", "0.=layers.0.", "--rename", "3.=layers.1.").json
+    assert made["state"] == "ready"
+    assert made["preprocess"] == {"scale": 1 / 16, "mean": [0.3], "std": [0.4]}
+    stillhouse("teachers", "rm", made["id"])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (("--scale", "1"), "--mean and --std is missing"),
+        (("--scale", "1", "--mean", "0,0", "--std", "1"), "--mean has 2 values, --std 1"),
+        (("--scale", "1/0", "--mean", "0", "--std", "1"), "--scale is numbers by commas"),
+        (("--scale", "1,2", "--mean", "0", "--std", "1"), "--scale is one number"),
+        (("--scale", "1", "--mean", "0", "--std", "0"), "--std divides"),
+    ],
+)
+def test_a_normalisation_is_whole(
+    stillhouse: Command, folder: Path, given: tuple[str, ...], told: str
+) -> None:
+    network = ("--network", "{family: mlp, inputs: 64}")
+    assert told in stillhouse("teachers", "add", "t.safetensors", *network, *given, code=2).err
 
 
 def test_numbers_are_read_as_yaml_1_2_writes_them() -> None:

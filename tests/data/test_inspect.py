@@ -72,6 +72,18 @@ def test_a_tensor_that_does_not_fit_is_422_and_named(path: Path, refusal: Refusa
         assert ("extra.weight" if "extra.weight" in tensors else name) in refused.detail
 
 
+def test_other_names_are_told_with_where_to_look_and_what_to_do(
+    path: Path, refusal: Refusal
+) -> None:
+    save_file({name.removeprefix("layers."): tensor for name, tensor in state().items()}, path)
+    refused = refusal(inspect_checkpoint, path, SPEC)
+    assert "needs 'layers.0.bias' [5]" in refused.detail
+    assert "The checkpoint has '0.bias' [5]" in refused.detail
+    told = refused.as_problem()["detail"]
+    for step in ("`stillhouse networks mlp`", "GET /networks", "--rename OLD=NEW"):
+        assert step in told
+
+
 def test_non_finite_weights_and_pickles_are_refused(path: Path, refusal: Refusal) -> None:
     tensors = state()
     next(iter(tensors.values()))[0, 0] = float("nan")

@@ -325,3 +325,13 @@ def test_any_member_is_read_or_refused(
     path = archive(tmp_path / "a.npz", {"x.npy": member, "y.npy": content})
     with suppress(Refused):
         read(path, spec())
+
+
+def test_what_is_not_finite_is_named(npz: Callable[..., Raw], refusal: Refusal) -> None:
+    x = np.zeros((6, 3))
+    x[4, 1] = np.inf
+    refused = refusal(lambda: npz(x_train=X, y_train=Y, x_test=x, y_test=Y))
+    assert (
+        refused.detail
+        == "Row 4 (counted from 0), value 1 of 'x_test', of the test split holds inf."
+    )

@@ -205,3 +205,12 @@ def test_what_is_accepted_the_loader_reads_alike(content: bytes, tmp_path: Path)
                     np.ascontiguousarray(file.get_tensor(name)).tobytes()
                     == content[start + info.begin : start + info.end]
                 )
+
+
+def test_a_file_that_ends_early_looks_cut_off(tmp_path: Path, refusal: Refusal) -> None:
+    whole = save({"a": torch.zeros(100), "b": torch.zeros(50)})
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(whole[:-60])
+    detail = refusal(read_header, path).detail
+    assert "looks cut off" in detail
+    assert f"{len(whole):,} bytes, and {len(whole) - 60:,} are there" in detail

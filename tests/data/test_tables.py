@@ -288,3 +288,35 @@ VALUE = st.recursive(
 def test_any_jsonl_is_read_or_refused(rows: list[dict[str, Any]], text: Callable[..., Raw]) -> None:
     with suppress(Refused):
         assert text("jsonl", "\n".join(map(json.dumps, rows)).encode()).splits
+
+
+def test_what_is_not_finite_is_named_by_row_column_and_split(
+    text: Callable[..., Raw], table: Callable[..., Raw], refusal: Refusal
+) -> None:
+    content = b"a,b,split,label\n1,2,train,0\n1,2,test,1\n1,2,train,1\n1,inf,test,0\n"
+    refused = refusal(text, "csv", content)
+    assert refused.detail == "Row 3 (counted from 0), column 'b', of the test split holds inf."
+    assert "fill such values in" in (refused.hint or "")
+    # Arrow takes it for a missing value in a CSV, and not in Parquet.
+    missing = refusal(text, "csv", content.replace(b"inf", b"nan"))
+    assert missing.detail.startswith("Row 3 (counted from 0), column 'b', has a missing value")
+    lists: Table = {"x": [[1.0, 2.0], [1.0, np.nan]], "label": [0, 1]}
+    nan = refusal(lambda: table("parquet", lists, features="x"))
+    assert nan.detail == "Row 1 (counted from 0), value 1 of 'x', of the train split holds nan."
+    lists["x"][1] = [None, 1.0]
+    null = refusal(lambda: table("parquet", lists, features="x"))
+    assert null.detail.startswith("Row 1 (counted from 0), column 'x', has a missing value")
+    no_label = refusal(lambda: table("parquet", {"a": [1.0, 2.0], "label": [0, None]}))
+    assert no_label.detail == "Row 1 (counted from 0) has no label in column 'label'."
+
+
+def test_of_several_files_the_wrong_one_is_named(
+    tmp_path: Path, spec: Spec, refusal: Refusal
+) -> None:
+    paths = [tmp_path / name for name in ("a.csv", "b.csv")]
+    for path, value in zip(paths, ("1", "inf"), strict=True):
+        path.write_text(f"a,b,label\n1,2,0\n{value},2,1\n")
+    source = {"kind": "file", "files": {"train": ["file_1", "file_2"]}}
+    refused = refusal(read, {"train": paths}, spec(source=source))
+    assert refused.detail.startswith("Row 1 (counted from 0), column 'a', of the train split")
+    assert refused.detail.endswith("(in file 2 of train).")

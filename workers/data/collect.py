@@ -31,7 +31,8 @@ class Collector:
         """Raises Refused: 413 past a limit, 422 for rows unlike those before."""
         if not len(rows.x):
             return
-        x, teacher = as_features(rows.x), rows.teacher
+        x = as_features(rows.x, lambda row, value: rows.place(split, row, value))
+        teacher = rows.teacher
         for name, found in (("labels", rows.labels), ("teacher outputs", teacher)):
             if found is not None and len(found) != len(x):
                 raise Refused.invalid(

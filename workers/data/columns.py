@@ -1,5 +1,6 @@
 """Arrow columns, as Parquet, CSV and JSONL give them, to numpy."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,7 +37,9 @@ def features(
 ) -> Array:
     """Images, lists or numbers to (N, ...). Raises Refused 413 or 422, naming the column."""
     if len(columns) > 1:
-        table = [numbers(name, column) for name, column in zip(names, columns, strict=True)]
+        table = [
+            numbers(name, column, first_row) for name, column in zip(names, columns, strict=True)
+        ]
         for name, values in zip(names, table, strict=True):
             if values.ndim != 1:
                 _refuse_type(name, "lists, but several feature columns must each hold one number")
@@ -52,23 +55,23 @@ def features(
         column = column.dictionary_decode()
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
         return images.decode(column.to_pylist(), first_row, limits)
-    values = numbers(name, column)
+    values = numbers(name, column, first_row)
     return values[:, None] if values.ndim == 1 else values
 
 
-def numbers(name: str, column: pa.Array) -> Array:
+def numbers(name: str, column: pa.Array, first_row: int) -> Array:
     """A column of numbers, or of lists of one length, nested or not, to (N, ...).
 
     Raises Refused 422: `missing_value`, `ragged_features` or `unsupported_column`.
     """
     shape = [len(column)]
     while _is_list(column.type):
-        _refuse_nulls(name, column)
+        _refuse_nulls(name, column, first_row, shape)
         shape.append(_width(name, column))
         if len(shape) > MAX_DIMENSIONS:
             _refuse_type(name, "lists nested too deep")
         column = column.flatten()
-    _refuse_nulls(name, column)
+    _refuse_nulls(name, column, first_row, shape)
     if pa.types.is_decimal(column.type):
         column = column.cast(pa.float64())
     if not is_number(column.type) and not pa.types.is_boolean(column.type):
@@ -76,16 +79,17 @@ def numbers(name: str, column: pa.Array) -> Array:
     return np.asarray(column.to_numpy(zero_copy_only=False)).reshape(shape)
 
 
-def labels(name: str, column: pa.Array, known: Labels) -> Codes:
+def labels(name: str, column: pa.Array, first_row: int, known: Labels) -> Codes:
     """(N,) classes: integers as they are, text through `known`. Raises Refused 422."""
     if column.null_count:
         raise Refused.invalid(
             "missing_label",
-            f"Column {name!r} has rows without a label.",
+            f"Row {first_row + _first_null(column)} (counted from 0) has no label in column "
+            f"{name!r}.",
             'Set "label" to null for an unlabelled transfer set.',
         )
     if not _is_text(column.type):
-        return known.numbers(numbers(name, column))
+        return known.numbers(numbers(name, column, first_row))
     encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     return known.words(encoded.dictionary.to_pylist(), encoded.indices.to_numpy())
 
@@ -137,11 +141,20 @@ def _width(name: str, column: pa.Array) -> int:
     return int(lengths[0])
 
 
-def _refuse_nulls(name: str, column: pa.Array) -> None:
+def _refuse_nulls(name: str, column: pa.Array, first_row: int, shape: Sequence[int]) -> None:
+    """`shape` is that of the values so far: a row has as many as its inner extents make."""
     if column.null_count:
+        row = first_row + _first_null(column) // math.prod(shape[1:])
         raise Refused.invalid(
-            "missing_value", f"Column {name!r} has missing values, or values of another type."
+            "missing_value",
+            f"Row {row} (counted from 0), column {name!r}, has a missing value (empty or NaN), or "
+            "one of another type.",
+            "Fill such values in, or leave such rows out.",
         )
+
+
+def _first_null(column: pa.Array) -> int:
+    return int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
 
 
 def _refuse_type(name: str, found: str) -> None:

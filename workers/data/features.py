@@ -1,5 +1,6 @@
 """Features in the few shapes and dtypes that the rest of the service knows."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ Array = npt.NDArray[Any]
 
 MAX_CHANNELS = 4
 
+Place = Callable[[int, int], str]
+"""Words for where a row, and a value of it, come from."""
 
-def as_features(x: Array) -> Array:
+
+def as_features(x: Array, place: Place) -> Array:
     """Rows as they were read to rows as they are kept.
 
     2-D becomes float32 as it is; images, (N, H, W) or (N, H, W, C), become uint8 where all values
@@ -34,22 +38,25 @@ def as_features(x: Array) -> Array:
             "Send (N, H, W, C): x.transpose(0, 2, 3, 1).",
         )
     if x.dtype.kind == "f" or x.ndim == 2:
-        return _finite(x)
+        return _finite(x, place)
     return _pixels(x)
 
 
-def _finite(x: Array) -> Array:
+def _finite(x: Array, place: Place) -> Array:
     # A float64 beyond float32 becomes infinite, and is found below.
     with np.errstate(over="ignore", invalid="ignore"):
-        x = x.astype(np.float32, copy=False)
-    finite = np.isfinite(x)
+        kept = x.astype(np.float32, copy=False)
+        finite = np.isfinite(kept)
     if not finite.all():
-        row = int(np.argmin(finite.reshape(len(x), -1).all(axis=1)))
+        first = int(np.argmin(finite))
+        row, value = divmod(first, x[0].size)
         raise Refused.invalid(
             "non_finite_features",
-            f"Row {row} of a block of {len(x)} rows holds NaN, infinity, or more than float32 can.",
+            f"{place(row, value)} holds {x.flat[first]}.",
+            "Features are finite numbers within float32: fill such values in, or leave such rows "
+            "out.",
         )
-    return x
+    return kept
 
 
 def _pixels(x: Array) -> Array:

@@ -1,7 +1,7 @@
 """What becomes of a client's bytes: a prepared dataset, a checkpoint that fits, or a refusal."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from app.spec.dataset import DatasetFacts, DatasetSpec
 from app.spec.networks import Network
@@ -65,31 +65,37 @@ def _quantization(header: Header) -> Quantization | None:
 
 
 def _check_fits(header: Header, network: Network, quantization: Quantization | None) -> None:
+    def refuse(detail: str) -> NoReturn:
+        raise Refused.invalid(
+            "tensor_mismatch",
+            detail,
+            f"`stillhouse networks {network.family}` and GET /networks list the names and shapes "
+            "that are due; `stillhouse teachers add --rename OLD=NEW` gives tensors other names.",
+        )
+
     due = stored(network, quantization)
     required = {name for name in due if not name.endswith(OPTIONAL)}
     if missing := sorted(required - header.tensors.keys()):
         shapes = [f"{name!r} {list(due[name].shape)}" for name in missing]
-        _refuse(f"The network needs {_listed(shapes)}, which the checkpoint does not have.")
+        has = [f"{name!r} {list(tensor.shape)}" for name, tensor in header.tensors.items()]
+        refuse(
+            f"The network needs {_listed(shapes)}, which the checkpoint does not have. "
+            f"The checkpoint has {_listed(has) or 'no tensors'}."
+        )
     if unexpected := sorted(header.tensors.keys() - due.keys()):
         shapes = [f"{name!r} {list(header.tensors[name].shape)}" for name in unexpected]
-        _refuse(f"The checkpoint has {_listed(shapes)}, which the network does not know.")
+        refuse(f"The checkpoint has {_listed(shapes)}, which the network does not know.")
     for name, tensor in header.tensors.items():
         wanted = due[name]
         if tensor.shape != wanted.shape:
-            _refuse(
+            refuse(
                 f"Tensor {name!r} has shape {list(tensor.shape)} in the checkpoint, "
                 f"{list(wanted.shape)} in the network."
             )
         if tensor.dtype not in wanted.accepted:
-            _refuse(f"Tensor {name!r} is {tensor.dtype}, the network's is {wanted.dtype}.")
+            refuse(f"Tensor {name!r} is {tensor.dtype}, the network's is {wanted.dtype}.")
 
 
 def _listed(names: list[str]) -> str:
     more = len(names) - NAMED_AT_MOST
     return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
-
-
-def _refuse(detail: str) -> None:
-    raise Refused.invalid(
-        "tensor_mismatch", detail, "Compare the names and shapes with GET /networks."
-    )

@@ -90,7 +90,7 @@ def _rows(
     split: SplitName,
     collector: Collector,
 ) -> Rows:
-    limits = collector.limits
+    limits, names = collector.limits, (f"x{suffix}",)
     x = _array(archive, members[f"x{suffix}"], limits)
     if not len(x):
         _refuse("no_rows", f"The {split} split is empty.")
@@ -106,9 +106,9 @@ def _rows(
         [name.removesuffix(suffix) for name in members if name.endswith(suffix)]
     )
     if outputs is None:
-        return Rows(x, labels)
+        return Rows(x, labels, columns=names)
     info = members[f"teacher_{outputs}{suffix}"]
-    return Rows(x, labels, _array(archive, info, limits), outputs)
+    return Rows(x, labels, _array(archive, info, limits), outputs, names)
 
 
 def _labels(y: Array, collector: Collector) -> Codes:

@@ -1,6 +1,6 @@
 """What a reader hands on, and the limits it reads under."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,10 @@ class Rows:
     labels: Codes | None = None
     teacher: Array | None = None
     teacher_outputs: TeacherOutputs | None = None
+    columns: Sequence[str] = ()
+    """What the features are called in the file: each one, or all of them together."""
+    places: Array | int = 0
+    """Which rows of the file these are, or only which is the first of them."""
 
     def take(self, places: Array) -> "Rows":
         """The rows at these places, in their order."""
@@ -81,7 +85,19 @@ class Rows:
             Codes(labels.values[places], labels.text) if labels is not None else None,
             teacher[places] if teacher is not None else None,
             self.teacher_outputs,
+            self.columns,
+            self.places + places,
         )
+
+    def place(self, split: SplitName, row: int, value: int) -> str:
+        """Where a person finds a value of one of these rows."""
+        at = self.places + row if isinstance(self.places, int) else self.places[row]
+        column = ""
+        if len(self.columns) > 1:
+            column = f", column {self.columns[value]!r},"
+        elif self.columns:
+            column = f", value {value} of {self.columns[0]!r},"
+        return f"Row {at} (counted from 0){column} of the {split} split"
 
 
 def one_of_outputs(names: Iterable[str]) -> TeacherOutputs | None:

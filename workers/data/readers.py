@@ -36,17 +36,26 @@ def read(files: Files | None, spec: DatasetSpec, limits: Limits | None = None) -
         return builtin.digits(spec, limits)
     collector = Collector(spec, limits)
     try:
-        for split, path in _listed(files):
-            READERS[spec.source.format or _format(path)](path, split, collector)
+        for split, path, name in _listed(files):
+            try:
+                READERS[spec.source.format or _format(path)](path, split, collector)
+            except Refused as refused:
+                raise refused.inside(name) from refused
         return collector.finish()
     except MemoryError as error:
         raise Refused.too_large("dataset_too_large", "The data does not fit in memory.") from error
 
 
-def _listed(files: Files | None) -> list[tuple[SplitName | None, Path]]:
+def _listed(files: Files | None) -> list[tuple[SplitName | None, Path, str]]:
+    """The files, each with what a person calls it where there are several."""
     if isinstance(files, Path):
-        return [(None, files)]
-    return [(split, path) for split in SPLITS for path in (files or {}).get(split, ())]
+        return [(None, files, "")]
+    found: list[tuple[SplitName | None, Path, str]] = [
+        (split, path, f"file {number} of {split}")
+        for split in SPLITS
+        for number, path in enumerate((files or {}).get(split, ()), start=1)
+    ]
+    return found if len(found) > 1 else [(split, path, "") for split, path, _ in found]
 
 
 def _format(path: Path) -> Format:

@@ -69,7 +69,7 @@ def read_header(path: Path) -> Header:
     if len(entries) > MAX_TENSORS:
         raise Refused.too_large("too_many_tensors", f"The file has {len(entries)} tensors.")
     tensors = {name: _tensor(name, entry) for name, entry in entries.items()}
-    _check_layout(tensors, size - 8 - length)
+    _check_layout(tensors, size, 8 + length)
     return Header(tensors, metadata, data_start=8 + length)
 
 
@@ -106,7 +106,10 @@ def _header_length(file: BinaryIO, size: int) -> int:
         _refuse(f"A safetensors file has at least 8 bytes; this one has {size}.")
     length = int.from_bytes(prefix[:8], "little")
     if length > size - 8:
-        _refuse(f"The header claims {length} bytes of a file of {size}.")
+        _refuse(
+            f"The header claims {length:,} bytes of a file of {size:,}: this is not safetensors, "
+            "or it was cut off."
+        )
     if length > MAX_SAFETENSORS_HEADER:
         raise Refused.too_large(
             "header_too_large",
@@ -198,10 +201,17 @@ def _tensor(name: str, entry: Any) -> TensorInfo:
     return TensorInfo(dtype, tuple(shape), *offsets)
 
 
-def _check_layout(tensors: dict[str, TensorInfo], data_bytes: int) -> None:
+def _check_layout(tensors: dict[str, TensorInfo], size: int, data_start: int) -> None:
     """The tensors tile the bytes after the header: no overlap, no hole, nothing left over."""
     spans = sorted((tensor.begin, tensor.end) for tensor in tensors.values())
+    data_bytes = size - data_start
     edges = [(0, 0), *spans, (data_bytes, data_bytes)]
+    due = max((end for _, end in spans), default=0)
+    if due > data_bytes:
+        _refuse(
+            f"The file looks cut off: by its header it has {data_start + due:,} bytes, and "
+            f"{size:,} are there. Copy or download it again."
+        )
     for (_, end), (begin, _) in pairwise(edges):
         if begin != end:
             _refuse("The tensors overlap, leave holes, or do not fill the file exactly.")

@@ -85,9 +85,11 @@ def add(
     label, teacher = chosen.label, chosen.teacher
     rows = Rows(
         x,
-        columns.labels(label, batch[label], collector.labels) if label else None,
-        columns.numbers(teacher, batch[teacher]) if teacher else None,
+        columns.labels(label, batch[label], first_row, collector.labels) if label else None,
+        columns.numbers(teacher, batch[teacher], first_row) if teacher else None,
         chosen.teacher_outputs,
+        chosen.features,
+        first_row,
     )
     if chosen.split is None:
         collector.add(split or "train", rows)

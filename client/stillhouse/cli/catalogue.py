@@ -49,6 +49,11 @@ def networks(name: Name = None, json: Json = False) -> None:
             output.emit(one)
         else:
             _described(one.family, one.description, one.schema_)
+            output.console().print("\nThe tensors of its checkpoint, with the defaults:")
+            output.table(
+                ["tensor", "shape"],
+                [(name, " x ".join(map(str, shape))) for name, shape in one.tensors.items()],
+            )
         return
     if json:
         output.emit(found)

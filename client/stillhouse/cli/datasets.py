@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stillhouse.cli.options import Json, Quiet
+from stillhouse.cli.options import All, Json, Limit, Quiet
 
 if TYPE_CHECKING:
     import stillhouse
 
 app = typer.Typer(no_args_is_help=True, help="What is learned from.")
 
-DatasetId = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's id.")]
+DatasetRef = Annotated[str, typer.Argument(metavar="DATASET", help="A data set's id or name.")]
 Split = Annotated[list[Path] | None, typer.Option(help="Files of this split; again for more.")]
 
 
@@ -82,17 +82,13 @@ def add(
 
 
 @app.command("list")
-def list_(
-    limit: Annotated[int, typer.Option(help="Most of them.")] = 20, json: Json = False
-) -> None:
+def list_(limit: Limit = 20, everything: All = False, json: Json = False) -> None:
     """List data sets, newest first."""
-    from itertools import islice
-
     from stillhouse.cli import output
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        found = list(islice(still.datasets.list(page_size=min(limit, 200)), limit))
+        found = output.newest(still.datasets.list(page_size=200), limit, everything)
     if json:
         output.emit(found)
         return
@@ -115,17 +111,13 @@ def list_(
 
 
 @app.command()
-def show(dataset: DatasetId, json: Json = False) -> None:
+def show(dataset: DatasetRef, json: Json = False) -> None:
     """Show a data set."""
-    from stillhouse import errors
     from stillhouse.cli import output
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, dataset_of
 
     with connected() as still:
-        try:
-            found = still.datasets.get(dataset)
-        except errors.NotFound as error:
-            raise missing("dataset", f"There is no data set {dataset}.", error) from None
+        found = dataset_of(still, dataset)
     if json:
         output.emit(found)
     else:
@@ -137,17 +129,14 @@ def rm(
     datasets: Annotated[list[str], typer.Argument(metavar="DATASET...")], json: Json = False
 ) -> None:
     """Delete data sets."""
-    from stillhouse import errors
     from stillhouse.cli import output
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, dataset_of
 
     with connected() as still:
-        for dataset in datasets:
-            try:
-                still.datasets.get(dataset).delete()
-            except errors.NotFound as error:
-                raise missing("dataset", f"There is no data set {dataset}.", error) from None
-            output.deleted(dataset, as_json=json)
+        for named in datasets:
+            dataset = dataset_of(still, named)
+            dataset.delete()
+            output.deleted(dataset.id, as_json=json)
 
 
 def _show(dataset: "stillhouse.Dataset") -> None:

@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stillhouse import errors
+from stillhouse.cli.plainly import plain
 from stillhouse.errors import Problem, StillhouseError
 
 
@@ -29,7 +30,16 @@ class Mistaken(StillhouseError):
 
 
 _CODES: tuple[tuple[tuple[type[BaseException], ...], int], ...] = (
-    ((Mistaken, errors.BadRequest, errors.TooLarge, errors.Unprocessable), 2),
+    (
+        (
+            Mistaken,
+            errors.NotConvertible,
+            errors.BadRequest,
+            errors.TooLarge,
+            errors.Unprocessable,
+        ),
+        2,
+    ),
     ((errors.JobFailed, errors.Rejected), 3),
     ((errors.Unauthorized, errors.Forbidden), 4),
     ((errors.NotFound,), 5),
@@ -86,6 +96,8 @@ def tell(error: BaseException) -> None:
 def _text(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}."
+    if isinstance(error, Problem) and error.code == "validation_failed" and error.errors:
+        return "\n".join(f"{one.pointer or '/'}: {plain(one)}" for one in error.errors)
     if isinstance(error, Problem) and len(error.errors) > 1:
         places = [f"  {one.pointer or '/'}: {one.detail}" for one in error.errors]
         return "\n".join([error.detail, *places])

@@ -27,10 +27,10 @@ class Mistake:
 
 
 class FileMistaken(Mistaken):
-    """Mistakes, shown under the lines they are in."""
+    """Mistakes, shown under the lines they are in, in the order of these."""
 
     def __init__(self, file: JobFile, mistakes: Iterable[Mistake]) -> None:
-        self.mistakes = list(mistakes)
+        self.mistakes = sorted(dict.fromkeys(mistakes), key=file.order)
         super().__init__("\n".join(file.shown(mistake) for mistake in self.mistakes))
 
 
@@ -47,11 +47,16 @@ class JobFile:
 
     @classmethod
     def read(cls, path: Path) -> JobFile:
-        """Raises OSError, or Mistaken where it is no YAML, or no mapping of fields."""
+        """Raises Mistaken where it cannot be read, is no YAML, or no mapping of fields."""
         try:
             text = path.read_text()
         except UnicodeDecodeError:
             raise Mistaken(f"{path}: this is no text file.") from None
+        except OSError as error:
+            absent = Mistaken(f"{path}: {error.strerror}.")
+            if isinstance(error, FileNotFoundError):
+                absent.hint = f"`stillhouse init {path}` writes a job file."
+            raise absent from None
         lines = text.splitlines()
         try:
             tree = YAML(pure=True).load(text)
@@ -70,10 +75,17 @@ class JobFile:
             steps = steps[:-1]
         return self._places.get(steps, (1, 1))
 
+    def order(self, mistake: Mistake) -> tuple[bool, Place]:
+        """From top to bottom, and after that what the command line has set."""
+        return self.is_typed(mistake.steps), self.where(mistake.steps)
+
+    def is_typed(self, steps: Steps) -> bool:
+        return any(steps[: len(typed)] == typed for typed in self.typed)
+
     def shown(self, mistake: Mistake) -> str:
         line, column = self.where(mistake.steps)
         name = ".".join(str(step) for step in mistake.steps)
-        if any(mistake.steps[: len(steps)] == steps for steps in self.typed):
+        if self.is_typed(mistake.steps):
             return f"{name}: {mistake.detail} (given on the command line)"
         head = f"{self.path}:{line}:{column}: {f'{name}: ' if name else ''}{mistake.detail}"
         if not (mistake.steps and 0 < line <= len(self.lines)):

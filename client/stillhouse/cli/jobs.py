@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stillhouse.cli.options import JobRef, Json, Labels, Quiet, pairs
+from stillhouse.cli.options import All, JobRef, Json, Labels, Limit, Quiet, pairs
 
 if TYPE_CHECKING:
     import stillhouse
@@ -58,20 +58,17 @@ def submit(
 def list_(
     state: Annotated[list[str] | None, typer.Option(help="In this state; again for more.")] = None,
     label: Labels = None,
-    limit: Annotated[int, typer.Option(help="Most of them.")] = 20,
+    limit: Limit = 20,
+    everything: All = False,
     json: Json = False,
 ) -> None:
     """List jobs, newest first."""
-    from itertools import islice
-
     from stillhouse.cli import output
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        listed = still.jobs.list(
-            state=state or (), labels=pairs(label, "--label"), page_size=min(limit, 200)
-        )
-        found = list(islice(listed, limit))
+        listed = still.jobs.list(state=state or (), labels=pairs(label, "--label"), page_size=200)
+        found = output.newest(listed, limit, everything)
     if json:
         output.emit(found)
         return
@@ -99,10 +96,10 @@ def show(job: JobRef, json: Json = False) -> None:
 
     with connected() as still:
         found = job_of(still, job)
-    if json:
-        output.emit(found)
-    else:
-        _show(found)
+        if json:
+            output.emit(found)
+        else:
+            _show(found)
 
 
 @app.command()
@@ -230,7 +227,7 @@ def rm(jobs: Annotated[list[str], typer.Argument(metavar="JOB...")], json: Json 
 
     with connected() as still:
         for named in jobs:
-            job = job_of(still, named)
+            job = job_of(still, named, newest=False)
             job.delete()
             output.deleted(job.id, as_json=json)
 
@@ -240,7 +237,7 @@ def _steer(named: str, verb: str, *, as_json: bool) -> None:
     from stillhouse.cli.session import connected, job_of
 
     with connected() as still:
-        job = job_of(still, named)
+        job = job_of(still, named, newest=False)
         getattr(job, verb)()
     if as_json:
         output.emit(job)
@@ -274,11 +271,11 @@ def _show(job: "stillhouse.Job") -> None:
             "phase": None if job.is_terminal else job.phase,
             "error": (job.error or {}).get("detail"),
             "done": f"{done.get('fraction') or 0:.0%}",
-            "method": job.spec.get("method"),
-            "student": job.spec.get("student", {}).get("network"),
+            "method": output.named(job.spec.get("method"), "name"),
+            "student": output.named(job.spec.get("student", {}).get("network"), "family"),
             "teachers": ", ".join(job.spec.get("teachers", ())) or None,
-            "dataset": job.spec.get("dataset"),
-            "labels": job.labels,
+            "dataset": output.named(job.spec.get("dataset"), "name"),
+            "labels": ", ".join(f"{key}={value}" for key, value in job.labels.items()) or None,
             "created": output.when(job.created_at),
             "took": output.lasting((job.finished_at - job.started_at).total_seconds())
             if job.finished_at and job.started_at
@@ -286,6 +283,18 @@ def _show(job: "stillhouse.Job") -> None:
         }
     )
     if job.state == "succeeded":
-        output.aside().print(
-            f"[dim]next: stillhouse report {job.id} | stillhouse download {job.id}[/]"
-        )
+        # The verdict last, where the eye is; then lines to copy, which no terminal's width breaks.
+        if sentence := _verdict(job):
+            output.console().print(f"\n{sentence}", markup=False)
+        typer.echo(f"\nnext: stillhouse report {job.id}", err=True)
+        typer.echo(f"      stillhouse download {job.id}", err=True)
+
+
+def _verdict(job: "stillhouse.Job") -> str:
+    """The report's sentence; none where a job of this kind has no report."""
+    from stillhouse import errors
+
+    try:
+        return str(job.report().get("sentence") or "")
+    except errors.Problem:
+        return ""

@@ -8,8 +8,8 @@ from typing import Any
 
 from stillhouse import Stillhouse, errors
 from stillhouse.cli.jobfile import FileMistaken, JobFile, Mistake, Steps, steps_of
+from stillhouse.cli.plainly import UNKNOWN_FIELD, plain
 
-UNKNOWN_FIELD = "extra_forbidden"
 _SCHEMAS = "#/components/schemas/"
 
 
@@ -37,11 +37,10 @@ def explained(
     mistakes = []
     for one in wrong:
         steps = steps_of(one.pointer)
-        detail = one.detail
         if one.code == UNKNOWN_FIELD and steps:
             detail = _nearest(str(steps[-1]), names.at(steps[:-1], body))
-        elif one.code == "missing" and steps:
-            detail = "this field is missing."
+        else:
+            detail = plain(one)
         mistakes.append(Mistake(placed(steps), detail))
     return FileMistaken(file, mistakes)
 

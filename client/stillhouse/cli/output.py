@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 from rich.console import Console
@@ -21,6 +22,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.table import Table
+
+Item = TypeVar("Item")
 
 STATES = {
     "ready": "green",
@@ -55,6 +58,15 @@ def line(document: Any) -> None:
     """One line of JSON."""
     sys.stdout.write(json.dumps(_plain(document), ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
+
+
+def newest(listed: Iterable[Item], limit: int, everything: bool) -> list[Item]:
+    """The first of a list, newest first. Where it goes on, that is said beside it."""
+    found = list(listed if everything else islice(listed, limit + 1))
+    if everything or len(found) <= limit:
+        return found
+    aside().print(f"{limit} newest; --limit N or --all for more", style="dim")
+    return found[:limit]
 
 
 def deleted(resource_id: str, *, as_json: bool) -> None:
@@ -158,6 +170,18 @@ def _cell(value: Any) -> Any:
     if isinstance(value, dict | list):
         return escape(json.dumps(value, ensure_ascii=False))
     return escape(str(value)) if isinstance(value, str | int | float) else value
+
+
+def named(value: Any, by: str) -> Any:
+    """A method or a network in words: its name, and what is said of it."""
+    if not isinstance(value, Mapping) or by not in value:
+        return value
+    rest = [f"{name} {_short(it)}" for name, it in value.items() if name != by and it is not None]
+    return f"{value[by]} ({', '.join(rest)})" if rest else str(value[by])
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 class Marked(str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.text import Text
 
@@ -12,6 +12,10 @@ COLOURS = ("cyan", "yellow", "magenta", "green", "red", "blue")
 LOG_FROM = 30.0
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """Bits of a braille character, by row and column."""
+FIRST = ("validation/accuracy", "train/loss")
+"""Kinds of curves that are drawn where nobody asks for others."""
+TAUGHT_BY = {"validation/teacher_accuracy": "teacher/validation/accuracy"}
+"""Curves of a teacher, by the names that put them beside its student's."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,8 @@ def together(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
     """Curves of one kind, by kind. Baselines train after the student: their curves are moved to
     where its own begins, so that they can be compared."""
     groups: dict[str, list[Curve]] = {}
-    for curve in sorted(curves, key=lambda one: one.label.count("/")):
+    known = [replace(one, label=TAUGHT_BY.get(one.label, one.label)) for one in curves]
+    for curve in sorted(known, key=lambda one: one.label.count("/")):
         kind = "/".join(curve.label.split("/")[-2:])
         groups.setdefault(kind, []).append(curve)
     return {kind: _compared(kind, group) for kind, group in groups.items()}

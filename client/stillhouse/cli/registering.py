@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,18 @@ Files = Mapping[str, list[Path]]
 """By split; everything under `""` is one file without splits."""
 
 
-def teacher(still: Stillhouse, body: Mapping[str, Any], file: Path | None) -> Teacher:
-    """`body` is that of POST /teachers, but for `file`. Waits until it has been checked."""
+def teacher(
+    still: Stillhouse,
+    body: Mapping[str, Any],
+    file: Path | None,
+    rename: Mapping[str, str] | None = None,
+) -> Teacher:
+    """`body` is that of POST /teachers, but for `file`, whose tensors may be given other names.
+    Waits until it has been checked."""
     with ExitStack() as stack:
         wanted = dict(body)
         if file is not None:
-            path = stack.enter_context(sending.checkpoint(file))
+            path = stack.enter_context(sending.checkpoint(file, rename))
             same: dict[str, Any] = {"sha256": sending.sha256(path)}
         else:
             same = {"job": wanted["job"]}
@@ -81,6 +88,33 @@ def network(given: str | Mapping[str, Any], beside: Path) -> dict[str, Any]:
     known = {"preprocess", "class_names", "input", "quantization"}
     rest = {name: it for name, it in found.items() if name not in known}
     return {"network": rest, **told}
+
+
+def preprocess(scale: str | None, mean: str | None, std: str | None) -> dict[str, Any] | None:
+    """How a teacher's inputs were normalised, as the command line tells it. Raises Mistaken."""
+    given = {"--scale": scale, "--mean": mean, "--std": std}
+    if absent := [option for option, value in given.items() if value is None]:
+        if len(absent) == len(given):
+            return None
+        raise Mistaken(f"--scale, --mean and --std go together: {' and '.join(absent)} is missing.")
+    (factor, *more), means, stds = (_numbers(*one) for one in given.items())
+    if more:
+        raise Mistaken("--scale is one number, such as 1/255.")
+    if len(means) != len(stds):
+        raise Mistaken(f"--mean has {len(means)} values, --std {len(stds)}: give as many of each.")
+    if min(stds) <= 0:
+        raise Mistaken("--std divides: each of its values is above 0.")
+    return {"scale": factor, "mean": means, "std": stds}
+
+
+def _numbers(option: str, given: str | None) -> list[float]:
+    """By commas; 1/255 is a number too. Raises Mistaken."""
+    try:
+        return [float(Fraction(one.strip())) for one in (given or "").split(",")]
+    except (ValueError, ArithmeticError):
+        raise Mistaken(
+            f"{option} is numbers by commas, such as 0.5 or 1/255, not {given!r}."
+        ) from None
 
 
 def includes(whole: Any, part: Any) -> bool:

@@ -37,25 +37,27 @@ def metrics(
     x: Annotated[str, typer.Option(help="step, epoch or time.")] = "step",
     json: Json = False,
 ) -> None:
-    """Show a job's curves: their last values, a drawing, or a file of all points."""
+    """Show a job's curves: their last values, a drawing of some (of train/loss and
+    validation/accuracy, unless --keys names others), or a file of all points."""
     from stillhouse.cli import output
     from stillhouse.cli.failures import Mistaken
     from stillhouse.cli.session import connected, job_of
 
     if x not in ("step", "epoch", "time"):
         raise Mistaken(f"--x is step, epoch or time, not {x}.")
-    wanted = keys.split(",") if keys else None
+    wanted = [key.strip() for key in keys.split(",")] if keys else None
     with connected() as still:
         found = job_of(still, job)
+        if wanted:
+            _no_unknown(found, wanted)
         if out is not None:
             typer.echo(found.export_metrics(out, keys=wanted))
             return
         curves = found.metrics(wanted, x=x)  # type: ignore[arg-type]
-    _no_misspelt(wanted, curves)
     if json:
         output.emit(curves)
     elif plot:
-        _draw(curves)
+        _draw(curves, everything=wanted is not None)
     else:
         output.table(
             ["key", ">points", ">last", ">lowest", ">highest"],
@@ -162,31 +164,40 @@ def _list(job: "stillhouse.Job", *, as_json: bool) -> None:
     )
 
 
-def _no_misspelt(wanted: list[str] | None, curves: "stillhouse.Metrics") -> None:
+def _no_unknown(job: "stillhouse.Job", wanted: list[str]) -> None:
+    """Raises Mistaken for a curve that the job has not, with those that it has."""
     import difflib
 
     from stillhouse.cli.failures import Mistaken
 
-    for key in wanted or ():
-        close = difflib.get_close_matches(key, KNOWN_KEYS, n=1)
-        if key not in curves and key not in KNOWN_KEYS and close:
-            raise Mistaken(f"There is no curve {key}. Did you mean {close[0]}?")
+    there = job.metrics(max_points=FEWEST).keys()
+    if not there and not job.is_terminal:
+        return  # a program that asks again and again may begin before there is anything
+    for key in wanted:
+        if key in there:
+            continue
+        close = difflib.get_close_matches(key, there, n=1)
+        meant = f" Did you mean {close[0]}?" if close else ""
+        yet = "" if job.is_terminal else " yet"
+        raise Mistaken(
+            f"{job.id} has no curve {key}{yet}.{meant}\nIt has {', '.join(there) or 'none'}."
+        )
 
 
-KNOWN_KEYS = [
-    *(f"train/{one}" for one in ("loss", "soft_loss", "hard_loss", "accuracy", "agreement", "lr")),
-    "train/samples_per_s",
-    *(f"validation/{one}" for one in ("loss", "accuracy", "agreement")),
-]
+FEWEST = 10
+"""Points of a curve where only its name is asked for."""
 
 
-def _draw(curves: "stillhouse.Metrics") -> None:
+def _draw(curves: "stillhouse.Metrics", *, everything: bool) -> None:
     """Curves of one kind (train/loss and baseline/0/train/loss) in one chart."""
     from stillhouse.cli import output, plot
 
     console = output.console()
     width = min(console.width, 100)
     groups = plot.together([plot.Curve(one.key, one.x, one.y) for one in curves.series])
+    if not everything:
+        # A job may have dozens: these two tell how it goes, unless it has neither.
+        groups = {kind: groups[kind] for kind in plot.FIRST if kind in groups} or groups
     for kind, group in groups.items():
         console.print(plot.chart(kind, group, width=width, height=12, x=curves.x), "")
     if not groups:

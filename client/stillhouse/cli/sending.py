@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +14,20 @@ from stillhouse.localfiles import sha256_of
 
 
 @contextmanager
-def checkpoint(path: Path) -> Iterator[Path]:
+def checkpoint(path: Path, rename: Mapping[str, str] | None = None) -> Iterator[Path]:
     """The safetensors file to send for a checkpoint: itself, or what it is converted to."""
     readable(path)
-    if path.suffix not in convert.SUFFIXES:
+    is_pt = path.suffix in convert.SUFFIXES
+    if not is_pt and not rename:
         yield path
         return
     with tempfile.TemporaryDirectory(prefix="stillhouse-") as folder:
-        made = convert.to_safetensors(path, Path(folder) / f"{path.stem}.safetensors")
+        to = Path(folder) / f"{path.stem}.safetensors"
+        if not is_pt:
+            convert.with_other_names(path, to, rename or {})
+            yield to
+            return
+        made = convert.to_safetensors(path, to, rename)
         note = f"converted {path} to safetensors: {made.tensors} tensors"
         if made.left_out:
             note += f", without {', '.join(made.left_out[:5])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def dry_run(still: Stillhouse, file: JobFile, *, as_json: bool) -> None:
     """What the service says of it, without anything being made."""
     parts = Parts.of(file)
     parts.check(still)
+    with ExitStack() as stack:
+        parts.converted(stack)
     if parts.teachers or parts.dataset or parts.student:
         note = "The file is right as far as can be told before what it names here has been sent."
         if as_json:

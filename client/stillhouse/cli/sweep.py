@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from stillhouse.cli.options import Json
+from stillhouse.cli.options import All, Json, Limit
 
 app = typer.Typer(
     no_args_is_help=True, help="A job for each point of a grid, and the best of them."
@@ -49,30 +49,28 @@ def run(
 def show(sweep: Annotated[str, typer.Argument(help="Its id or name.")], json: Json = False) -> None:
     """Compare the jobs of a sweep, best student first."""
     from stillhouse.cli import sweeping
-    from stillhouse.cli.session import connected
+    from stillhouse.cli.session import connected, sweep_of
 
     with connected() as still:
-        sweeping.show(sweeping.found(still, sweep), as_json=json)
+        sweeping.show(sweep_of(still, sweep), as_json=json)
 
 
 @app.command("list")
-def list_(
-    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 20, json: Json = False
-) -> None:
+def list_(limit: Limit = 20, everything: All = False, json: Json = False) -> None:
     """The sweeps, newest first."""
     from stillhouse.cli import sweeping
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        sweeping.list_all(still, limit, as_json=json)
+        sweeping.list_all(still, limit, everything, as_json=json)
 
 
 @app.command()
 def cancel(sweep: Annotated[str, typer.Argument(help="Its id or name.")]) -> None:
     """Cancel those of its jobs that have not ended."""
     from stillhouse.cli import output, sweeping
-    from stillhouse.cli.session import connected
+    from stillhouse.cli.session import connected, sweep_of
 
     with connected() as still:
-        now = sweeping.found(still, sweep).cancel()
+        now = sweep_of(still, sweep, newest=False).cancel()
         output.console().print(f"{now.id}: {sweeping.counted(now)}", markup=False)

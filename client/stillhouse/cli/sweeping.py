@@ -57,16 +57,6 @@ def wait(sweep: Sweep, *, quiet: bool) -> None:
         sweep.wait(on_change=lambda now: live.update(Text(counted(now))))
 
 
-def found(still: Stillhouse, name: str) -> Sweep:
-    """By its id, or the newest of this name. Raises Mistaken."""
-    if name.startswith("swp_"):
-        return still.sweeps.get(name)
-    for sweep in still.sweeps.list(page_size=200):
-        if sweep.name == name:
-            return sweep.refresh()
-    raise Mistaken(f"There is no sweep {name}. `stillhouse sweep list` shows them.")
-
-
 def show(sweep: Sweep, *, as_json: bool) -> None:
     """Best student first, by what students are chosen by."""
     if as_json:
@@ -105,8 +95,8 @@ def show(sweep: Sweep, *, as_json: bool) -> None:
         output.console().print(f"\nbest: {sweep.best.job} ({point})", markup=False)
 
 
-def list_all(still: Stillhouse, limit: int, *, as_json: bool) -> None:
-    sweeps = list(itertools.islice(still.sweeps.list(), limit))
+def list_all(still: Stillhouse, limit: int, everything: bool, *, as_json: bool) -> None:
+    sweeps = output.newest(still.sweeps.list(), limit, everything)
     if as_json:
         output.emit(sweeps)
         return

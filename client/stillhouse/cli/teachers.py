@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stillhouse.cli.options import Json, Quiet
+from stillhouse.cli.options import All, Json, Limit, Quiet, pairs
 
 if TYPE_CHECKING:
     import stillhouse
 
 app = typer.Typer(no_args_is_help=True, help="Checkpoints that teach.")
 
-TeacherId = Annotated[str, typer.Argument(metavar="TEACHER", help="A teacher's id.")]
+TeacherRef = Annotated[str, typer.Argument(metavar="TEACHER", help="A teacher's id or name.")]
 
 
 @app.command()
@@ -36,6 +36,26 @@ def add(
     class_names: Annotated[
         str | None, typer.Option(help="By commas, in the order of its logits.")
     ] = None,
+    rename: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OLD=NEW",
+            help="Other names for the file's tensors, or for what they begin with, such as "
+            "0.=layers.0. --rename 2.=layers.1. for an nn.Sequential; again for more.",
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            help="How the teacher's inputs were normalised: (x * scale - mean) / std of the stored "
+            "values. Left out, the data set's own mean and std are used, which is right only for "
+            "teachers that were trained so. Needs --mean and --std; such as 1/255."
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="See --scale. One for all, or by commas one a channel.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="See --scale. As many as of --mean.")] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -54,13 +74,20 @@ def add(
     body = registering.network(network, Path()) if network is not None else {}
     if class_names:
         body["class_names"] = class_names.split(",")
+    if normalised := registering.preprocess(scale, mean, std):
+        body["preprocess"] = normalised
+    others = pairs(rename, "--rename", between="=")
+    if others and file is None:
+        raise Mistaken(
+            "--rename is for the tensors of a file: the student of a job has them right."
+        )
     with connected() as still:
         if job is not None:
             made_by = job_of(still, job)
             body |= {"job": made_by.id, "name": name or made_by.name}
         else:
             body["name"] = name or (file.stem if file else "")
-        made = registering.teacher(still, body, file)
+        made = registering.teacher(still, body, file, others)
     if quiet:
         typer.echo(made.id)
     elif json:
@@ -70,17 +97,13 @@ def add(
 
 
 @app.command("list")
-def list_(
-    limit: Annotated[int, typer.Option(help="Most of them.")] = 20, json: Json = False
-) -> None:
+def list_(limit: Limit = 20, everything: All = False, json: Json = False) -> None:
     """List teachers, newest first."""
-    from itertools import islice
-
     from stillhouse.cli import output
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        found = list(islice(still.teachers.list(page_size=min(limit, 200)), limit))
+        found = output.newest(still.teachers.list(page_size=200), limit, everything)
     if json:
         output.emit(found)
         return
@@ -101,17 +124,13 @@ def list_(
 
 
 @app.command()
-def show(teacher: TeacherId, json: Json = False) -> None:
+def show(teacher: TeacherRef, json: Json = False) -> None:
     """Show a teacher."""
-    from stillhouse import errors
     from stillhouse.cli import output
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, teacher_of
 
     with connected() as still:
-        try:
-            found = still.teachers.get(teacher)
-        except errors.NotFound as error:
-            raise missing("teacher", f"There is no teacher {teacher}.", error) from None
+        found = teacher_of(still, teacher)
     if json:
         output.emit(found)
     else:
@@ -120,8 +139,10 @@ def show(teacher: TeacherId, json: Json = False) -> None:
 
 @app.command()
 def report(
-    teacher: TeacherId,
-    dataset: Annotated[str, typer.Option(help="The id of the data set that it is asked about.")],
+    teacher: TeacherRef,
+    dataset: Annotated[
+        str, typer.Option(help="The data set that it is asked about: its id or name.")
+    ],
     parameters: Annotated[
         int | None, typer.Option(help="Of the student, for the advice on the temperature.")
     ] = None,
@@ -129,17 +150,13 @@ def report(
 ) -> None:
     """Show what a teacher knows: which classes are alike, how soft its targets are, which T to
     try."""
-    from stillhouse import errors
     from stillhouse.cli import output
     from stillhouse.cli.knowledge import show
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, dataset_of, teacher_of
 
     with connected() as still:
-        try:
-            found = still.teachers.get(teacher)
-        except errors.NotFound as error:
-            raise missing("teacher", f"There is no teacher {teacher}.", error) from None
-        told = found.report(dataset, parameters=parameters)
+        found = teacher_of(still, teacher)
+        told = found.report(dataset_of(still, dataset).id, parameters=parameters)
         with output.busy("A worker finds out what it knows ..."):
             told.wait()
     if json:
@@ -153,17 +170,14 @@ def rm(
     teachers: Annotated[list[str], typer.Argument(metavar="TEACHER...")], json: Json = False
 ) -> None:
     """Delete teachers."""
-    from stillhouse import errors
     from stillhouse.cli import output
-    from stillhouse.cli.session import connected, missing
+    from stillhouse.cli.session import connected, teacher_of
 
     with connected() as still:
-        for teacher in teachers:
-            try:
-                still.teachers.get(teacher).delete()
-            except errors.NotFound as error:
-                raise missing("teacher", f"There is no teacher {teacher}.", error) from None
-            output.deleted(teacher, as_json=json)
+        for named in teachers:
+            teacher = teacher_of(still, named)
+            teacher.delete()
+            output.deleted(teacher.id, as_json=json)
 
 
 def _show(teacher: "stillhouse.Teacher") -> None:
