@@ -42,7 +42,7 @@ def test_from_nothing_to_a_student(stillhouse: Command, folder: Path) -> None:
     stillhouse("jobs", "watch", "again", "--json")
 
     job = again.out.strip()
-    assert "held-out examples" in stillhouse("report", job).out
+    assert "without the teacher" in stillhouse("report", job).out
     assert stillhouse("report", job, "--json").json["student"]["examples"] > 0
     assert stillhouse("download", job).out.strip() == "student.safetensors"
     assert load_file("student.safetensors")["layers.0.weight"].shape == (12, 64)
