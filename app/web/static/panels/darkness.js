@@ -18,7 +18,7 @@ export function darkness(teacher, signal) {
     const fit = all.filter((one) => one.state === "ready" && fits(teacher.network, one));
     if (!fit.length) return tell(h("p", "Register a data set with its classes and of its shape, and a worker finds out."));
     const more = apart(fit);
-    tools.prepend(choice("On", fit.map((one) => [one.id, one.name + more(one)]), fit[0].id, (dataset) => load({ dataset })));
+    tools.append(choice("On", fit.map((one) => [one.id, one.name + more(one)]), fit[0].id, (dataset) => load({ dataset })));
     return load({ dataset: fit[0].id });
   }).catch((error) => !signal.aborted && tell(problem(error)));
   return element;
@@ -32,7 +32,7 @@ export function recorded(dataset, signal) {
 }
 
 function panel(path, signal) {
-  const place = h("div", { role: "status" });
+  const place = h("div.room", { role: "status" });
   const id = fresh("size");
   const size = h("input", { id, type: "number", min: 1, step: 1, placeholder: "any", oninput: settled(() => size.checkValidity() && load({}), 400) });
   const tools = h("div.tools", h("span.choice", h("label", { for: id }, "Parameters of the student"), size));
