@@ -2,7 +2,7 @@
 
   0  done
   1  something else went wrong
-  2  the command line, the job file or a checkpoint is wrong, or the service refuses what it was sent
+  2  the command line, job file or checkpoint is wrong, or the service refuses what it was sent
   3  the job failed or was cancelled; the teacher or data set was rejected
   4  no key, a wrong one, or one that may not do this
   5  there is no such thing
