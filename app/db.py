@@ -94,8 +94,8 @@ class Database:
             self.engine = create_engine(
                 url,
                 pool_size=pool_size,
-                # Past the pool they would be opened and closed by the request, which costs more
-                # than it does, and a server of 100 sessions has few to spare.
+                # Past the pool each request would open and close its own, a process of the server's
+                # each time; and a server of 100 sessions has few to spare.
                 max_overflow=0,
                 connect_args={"connect_timeout": 5},
             )

@@ -20,8 +20,9 @@ from app.settings import Settings
 from app.states import State
 from app.storage import Storage
 from workers import shelf
+from workers.claims import Claim
 from workers.disk import STORAGE_FULL
-from workers.ledger import Claim, Fenced, Ledger
+from workers.ledger import Fenced, Ledger
 from workers.limits import over_memory
 from workers.memory import MemoryWatch
 from workers.obituary import Obituary

@@ -17,7 +17,7 @@ from app.spec.jobfile import Checkpoint, Deliverable, JobFile, PreparedFile, Res
 from app.storage import Storage, StorageAway, hash_file
 from app.tables import Artifact
 from workers.blobcache import BlobCache
-from workers.ledger import Claim
+from workers.claims import Claim
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,8 @@ from app.states import State
 from app.tables import DEFAULT_PROJECT, Dataset, Job
 from benchmarks.service.hosts import api, postgres_database
 from benchmarks.service.memory import Memory
-from workers.ledger import Claim, Ledger, Point
+from workers.claims import Claim
+from workers.ledger import Ledger, Point
 
 POINTS = 1_000_000
 READS = 20

@@ -23,7 +23,8 @@ from app.states import State
 from benchmarks.service.curves import claimed
 from benchmarks.service.hosts import Host, api, postgres_database, scratch, wait
 from benchmarks.service.memory import Memory
-from workers.ledger import Claim, Ledger
+from workers.claims import Claim
+from workers.ledger import Ledger
 
 CLIENTS = 500
 JOBS = 20

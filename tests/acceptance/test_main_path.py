@@ -205,12 +205,10 @@ def test_a_killed_worker_is_not_waited_for_until_its_lease_ends(service, digits,
     body = kd_job(teacher, digits, training={"epochs": 400, "seed": 9}, baseline=None)
     job = service.post("/jobs", body)["id"]
     service.until(f"/jobs/{job}", lambda it: it["progress"]["fraction"] > 0.3)
-    killed = time.monotonic()
     for child in psutil.Process(service.process.pid).children():
         if "train.high,train,train.low" in child.cmdline():
             child.kill()
-    service.until(f"/jobs/{job}", lambda it: it["attempt"] == 2, 50)
-    assert time.monotonic() - killed < 50  # the lease is a minute
+    service.until(f"/jobs/{job}", lambda it: it["attempt"] == 2, 50)  # the lease is a minute
     assert service.ended(job)["state"] == "succeeded"
     reasons = [event["reason"] for event in service.get(f"/jobs/{job}/events")["data"]]
     assert "its worker's process ended" in reasons

@@ -20,7 +20,8 @@ from tests.api.callers import add_key, client, guarded
 from tests.api.helpers import Rows, assert_problem, serve
 from tests.events import Event, Follower, events_of
 from tests.workers.rows import ZERO, add_job
-from workers.ledger import Claim, Ledger
+from workers.claims import Claim
+from workers.ledger import Ledger
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from app.streams.hub import Hub
 from app.tables import JobEvent, MetricPoint, MetricSeries
 from tests.events import Event, Follower, events_of
 from tests.workers.rows import ZERO, add_job, expire
-from workers.ledger import Claim, Ledger
+from workers.claims import Claim
+from workers.ledger import Ledger
 from workers.shelf import Made
 
 KEYS = ("train/loss", "validation/accuracy")

@@ -12,7 +12,8 @@ from app.db import Database
 from app.states import State
 from app.tables import Artifact, Job, JobEvent, MetricPoint
 from tests.workers.rows import ZERO, add_job, expire, job, set_job
-from workers.ledger import Claim, Fenced, Ledger
+from workers.claims import Claim
+from workers.ledger import Fenced, Ledger
 from workers.shelf import Made
 
 LEASE_S = 60.0

@@ -8,8 +8,10 @@ import pytest
 
 from app.db import Database
 from app.states import State
+from tests.workers.fakes import Bell
 from tests.workers.rows import add_dataset, add_job, job
-from workers.ledger import Claim, Ledger
+from workers.claims import Claim
+from workers.ledger import Ledger
 from workers.succession import Seat, succeed
 
 TAKES = """
@@ -20,17 +22,6 @@ seat = Seat(Path(sys.argv[1]), "train@host")
 print(seat.take(), flush=True)
 sys.stdin.read()
 """
-
-
-class Bell:
-    """Notes who was rung for."""
-
-    def __init__(self) -> None:
-        self.rung: list[str] = []
-
-    def run_job(self, job_id: str, priority: str) -> None:
-        assert priority == "normal"
-        self.rung.append(job_id)
 
 
 @pytest.fixture

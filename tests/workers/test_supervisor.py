@@ -17,7 +17,7 @@ from app.settings import Settings
 from app.states import State, transition
 from app.storage import StorageAway
 from app.tables import Artifact, Job, JobEvent, MetricPoint
-from tests.workers.fakes import fake_trainer
+from tests.workers.fakes import Bell, fake_trainer
 from tests.workers.rows import add_dataset, add_job, expire, job, set_job
 from workers.ledger import Ledger
 from workers.processes import Spawner
@@ -26,17 +26,6 @@ from workers.supervisor import Supervisor
 
 LEASE_S = 3.0
 TINY = {"family": "mlp", "inputs": 4, "classes": 2}
-
-
-class Bell:
-    """Notes who was rung for."""
-
-    def __init__(self) -> None:
-        self.rung: list[str] = []
-
-    def run_job(self, job_id: str, priority: str) -> None:
-        assert priority == "normal"
-        self.rung.append(job_id)
 
 
 class World:

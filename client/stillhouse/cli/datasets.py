@@ -88,7 +88,7 @@ def list_(limit: Limit = 20, everything: All = False, json: Json = False) -> Non
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        found = output.newest(still.datasets.list(page_size=200), limit, everything)
+        found = output.newest(still.datasets.list, limit, everything)
     if json:
         output.emit(found)
         return

@@ -63,11 +63,13 @@ def list_(
     json: Json = False,
 ) -> None:
     """List jobs, newest first."""
+    from functools import partial
+
     from stillhouse.cli import output
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        listed = still.jobs.list(state=state or (), labels=pairs(label, "--label"), page_size=200)
+        listed = partial(still.jobs.list, state=state or (), labels=pairs(label, "--label"))
         found = output.newest(listed, limit, everything)
     if json:
         output.emit(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import islice
@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.table import Table
 
 Item = TypeVar("Item")
+MOST_IN_PAGE = 200
 
 STATES = {
     "ready": "green",
@@ -60,9 +61,11 @@ def line(document: Any) -> None:
     sys.stdout.flush()
 
 
-def newest(listed: Iterable[Item], limit: int, everything: bool) -> list[Item]:
-    """The first of a list, newest first. Where it goes on, that is said beside it."""
-    found = list(listed if everything else islice(listed, limit + 1))
+def newest(listed: Callable[..., Iterable[Item]], limit: int, everything: bool) -> list[Item]:
+    """The first of what `listed(page_size=...)` lists, newest first. Where it goes on, that is said
+    beside it."""
+    page = MOST_IN_PAGE if everything else min(limit + 1, MOST_IN_PAGE)
+    found = list(islice(listed(page_size=page), None if everything else limit + 1))
     if everything or len(found) <= limit:
         return found
     aside().print(f"{limit} newest; --limit N or --all for more", style="dim")

@@ -70,7 +70,7 @@ def dataset_of(still: Stillhouse, named: str) -> Dataset:
 def sweep_of(still: Stillhouse, named: str, *, newest: bool = True) -> Sweep:
     """As for jobs, with what came of it."""
     found: Sweep = _found(still, _SWEEPS, named, newest=newest)
-    return found.refresh()
+    return found if found.id == named else found.refresh()  # a list leaves out what came of them
 
 
 def _found(still: Stillhouse, kind: _Kind, named: str, *, newest: bool = False) -> Any:

@@ -96,7 +96,7 @@ def show(sweep: Sweep, *, as_json: bool) -> None:
 
 
 def list_all(still: Stillhouse, limit: int, everything: bool, *, as_json: bool) -> None:
-    sweeps = output.newest(still.sweeps.list(), limit, everything)
+    sweeps = output.newest(still.sweeps.list, limit, everything)
     if as_json:
         output.emit(sweeps)
         return

@@ -103,7 +103,7 @@ def list_(limit: Limit = 20, everything: All = False, json: Json = False) -> Non
     from stillhouse.cli.session import connected
 
     with connected() as still:
-        found = output.newest(still.teachers.list(page_size=200), limit, everything)
+        found = output.newest(still.teachers.list, limit, everything)
     if json:
         output.emit(found)
         return
