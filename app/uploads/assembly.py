@@ -27,11 +27,15 @@ def complete(
     Raises NotFound, Conflict `upload_incomplete`, Unprocessable `checksum_mismatch`,
     InsufficientStorage, Unavailable `upload_again`; the parts are kept then.
     """
-    with database.reading() as session:
+    with database.snapshot() as session:
         so_far = None if idempotency.known(session) else progress(session, upload_id)
     if so_far is not None and so_far.needs_bytes:
-        with full_disk_told():  # not in a transaction: this may take minutes
-            _assemble(so_far, storage)
+        try:
+            with full_disk_told():  # not in a transaction: this may take minutes
+                _assemble(so_far, storage)
+        except Conflict:
+            if not _complete_by_now(upload_id, database):
+                raise  # else somebody was faster, and took the parts away
 
     def create(session: Session) -> Answer:
         upload = found(repository.lock(session, upload_id), upload_id)
@@ -47,6 +51,12 @@ def complete(
     if storage.client_parts is not None:
         storage.client_parts.drop(upload_id)
     return answer
+
+
+def _complete_by_now(upload_id: str, database: Database) -> bool:
+    with database.reading() as session:
+        row = repository.get(session, upload_id)
+        return row is not None and row.file_id is not None
 
 
 def _assemble(so_far: Progress, storage: Storage) -> None:

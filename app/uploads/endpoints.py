@@ -68,7 +68,7 @@ def list_uploads(database: DatabaseDep, pager: PagerDep) -> Page[UploadOut]:
     responses=problems(404),
 )
 def get_upload(upload_id: UploadId, database: DatabaseDep, storage: StorageDep) -> UploadWithParts:
-    with database.reading() as session:
+    with database.snapshot() as session:
         so_far = service.progress(session, upload_id)
     return service.show(so_far, storage)
 

@@ -48,7 +48,8 @@ class Progress:
 
 
 def progress(session: Session, upload_id: str) -> Progress:
-    """Raises NotFound."""
+    """In a snapshot: between two looks somebody may complete it, and its parts are gone then.
+    Raises NotFound."""
     row = found(repository.get(session, upload_id), upload_id)
     needs = row.file_id is None and not quotas.owns(session, row.sha256, row.size)
     return Progress(row, needs, repository.parts(session, upload_id) if needs else {})

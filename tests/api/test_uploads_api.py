@@ -10,6 +10,7 @@ import time
 from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from app import blobs
 from app.db import Database, now_plus
 from app.migrate import upgrade
 from app.settings import MIB, Settings
-from app.storage import DirectoryStorage
+from app.storage import DirectoryStorage, Storage
 from app.tables import Blob, Upload, UploadPart
-from app.uploads import geometry
+from app.uploads import assembly, geometry
+from app.uploads.service import Progress
 from tests.api.callers import add_key, add_project, client, guarded
 from tests.api.helpers import assert_problem, serve, upload
 from workers.blobcache import BlobCache
@@ -206,6 +208,26 @@ def test_of_two_that_complete_at_once_both_hear_of_one_file(api: httpx.Client) -
         answers = list(pool.map(lambda _: api.post(f"/uploads/{upl['id']}/complete"), range(4)))
     assert sorted(answer.status_code for answer in answers) == [200, 200, 200, 201]
     assert len({answer.json()["id"] for answer in answers}) == 1
+
+
+def test_of_two_that_complete_the_slower_finds_no_parts_and_the_file(
+    api: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upl = begin(api)
+    send(api, upl, 1, 2, 3, 4)
+    assemble, faster = assembly._assemble, []
+
+    def late(so_far: Progress, storage: Storage) -> None:
+        if not faster:
+            faster.append(None)  # whoever comes now is not held up
+            faster[0] = api.post(f"/uploads/{upl['id']}/complete")
+            so_far = replace(so_far, parts={})
+        assemble(so_far, storage)
+
+    monkeypatch.setattr(assembly, "_assemble", late)
+    slower = api.post(f"/uploads/{upl['id']}/complete")
+    assert (faster[0].status_code, slower.status_code) == (201, 200)
+    assert faster[0].json() == slower.json()
 
 
 def test_parts_side_by_side(api: httpx.Client) -> None:
