@@ -5,9 +5,11 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import httpcore
 import httpx
 import psycopg
 import pytest
@@ -32,25 +34,36 @@ def counted(database: Database, table: Any) -> int:
 
 
 async def crowd(urls: list[str], bodies: list[dict[str, Any]], key: str) -> list[httpx.Response]:
-    """All of these at once, over connections that are open already, to the processes in turn."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-    async with httpx.AsyncClient(timeout=120, limits=limits) as client:
+    """All of these at once, over connections that are open already, to the processes in turn.
+
+    A connection each: a pool of hundreds looks through all of them at every request, and takes so
+    long over it that the first are closed for their silence.
+    """
+    async with AsyncExitStack() as stack:
+
+        async def opened(number: int) -> httpcore.AsyncHTTPConnection:
+            origin = httpcore.URL(urls[number % len(urls)]).origin
+            connection = httpcore.AsyncHTTPConnection(origin, keepalive_expiry=60)
+            await stack.enter_async_context(connection)
+            await connection.request("GET", f"{urls[number % len(urls)]}/healthz")
+            return connection
 
         async def send(number: int, body: dict[str, Any]) -> httpx.Response:
-            headers = {"Idempotency-Key": key}
-            return await client.post(f"{urls[number % len(urls)]}/jobs", json=body, headers=headers)
+            url = f"{urls[number % len(urls)]}/jobs"
+            request = httpx.Request("POST", url, json=body, headers={"Idempotency-Key": key})
+            answer = await connections[number].request(
+                "POST", url, headers=request.headers.raw, content=request.content
+            )
+            return httpx.Response(answer.status, headers=answer.headers, content=answer.content)
 
-        await asyncio.gather(
-            *(client.get(f"{urls[n % len(urls)]}/healthz") for n in range(len(bodies)))
-        )
+        connections = await asyncio.gather(*(opened(number) for number in range(len(bodies))))
         return await asyncio.gather(*(send(n, body) for n, body in enumerate(bodies)))
 
 
 @pytest.mark.slow
 def test_a_crowd_before_two_processes(settings: Settings, database: Database) -> None:
     body = job_body(Rows(database, DirectoryStorage(settings.home / "artifacts")))
-    # One process sends all of it: on a busy machine it takes its time between opening and asking.
-    with apis(2, settings, STILLHOUSE_HEADER_TIMEOUT_S="60") as served:
+    with apis(2, settings) as served:
         urls = [api.url for api in served]
         answers = asyncio.run(crowd(urls, [body] * CROWD, KEY["Idempotency-Key"]))
         assert {answer.status_code for answer in answers} == {202}
