@@ -14,6 +14,7 @@ from benchmarks.reproduce.runs import Run
 
 SEEDS = (0, 1, 2)
 TEMPERATURES = (20, 4, 8, 2, 1)
+LONG_TEMPERATURES = (8, 20, 4)
 SMALL_TEMPERATURES = (4, 20, 2.5, 8, 2, 1)
 MEMBERS = 10
 
@@ -22,6 +23,7 @@ CANDIDATE_EPOCHS = 60
 TEACHER_EPOCHS = 200
 MEMBER_EPOCHS = 60
 STUDENT_EPOCHS = 60
+LONG_EPOCHS = 200  # of a student that is given as long as its teacher had
 FEW_EPOCHS = 300
 
 LAST = {"metric": "last"}
@@ -107,11 +109,16 @@ def runs() -> Iterator[Run]:
 
 
 def _students(k: int) -> Iterator[Run]:
-    """Whole transfer set: 800 units over T, logits, 30 units over T."""
+    """Whole transfer set: 800 units over T, some for longer, logits, 30 units over T."""
     by = (f"a/teacher/{k}",)
     for t in TEMPERATURES:
         name = f"a/kd-{t}/{k}"
         yield Run(name, "mnist-all", soft(STUDENT, t, seed=k), by, wave=3 * k)
+    for t in LONG_TEMPERATURES:
+        long = soft(STUDENT, t, seed=k, epochs=LONG_EPOCHS)
+        yield Run(f"a/long-{t}/{k}", "mnist-all", long, by, wave=3 * k)
+    plain = supervised(STUDENT, seed=k, epochs=LONG_EPOCHS)
+    yield Run(f"a/long-plain/{k}", "mnist-all", plain, wave=3 * k)
     method = {"name": "logits"}
     logits = job(STUDENT, method, STUDENT_TRAINING, seed=k, epochs=STUDENT_EPOCHS)
     yield Run(f"a/logits/{k}", "mnist-all", logits, by, wave=3 * k + 1)

@@ -45,6 +45,9 @@ def classic(records: Records) -> str:
         *((f"student, soft targets at T = {t}", f"a/kd-{t}", 74 if t == 20 else None)
           for t in sorted(hinton.TEMPERATURES, reverse=True)),
         ("student, `logits`", "a/logits", None),
+        (f"student, labels alone, {hinton.LONG_EPOCHS} epochs", "a/long-plain", None),
+        *((f"student, soft targets at T = {t}, {hinton.LONG_EPOCHS} epochs", f"a/long-{t}", 74)
+          for t in sorted(hinton.LONG_TEMPERATURES, reverse=True)),
         ("student, ten teachers at T = 20", "a/ensemble", None),
     ]  # fmt: skip
     for label, experiment, paper in wanted:
@@ -71,6 +74,7 @@ def budget(_records: Records) -> str:
         ("teacher", hinton.TEACHER_EPOCHS, teacher),
         ("teacher of the ensemble", hinton.MEMBER_EPOCHS, teacher),
         ("student", hinton.STUDENT_EPOCHS, student),
+        ("student, trained long", hinton.LONG_EPOCHS, student),
         ("student on 3 %", hinton.FEW_EPOCHS, student),
     ):
         optimizer = " ".join(str(value) for value in training["optimizer"].values())
