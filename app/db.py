@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from psycopg import Error as DriverError
 from psycopg import OperationalError
+from pydantic_core import from_json, to_json
 from sqlalchemy import (
     DateTime,
     Dialect,
@@ -87,8 +88,10 @@ class Database:
     """
 
     def __init__(self, url: str, *, pool_size: int = 20, idle_limit_s: float | None = None) -> None:
+        # Documents are a large part of what is read and written.
+        json: dict[str, Any] = {"json_serializer": _to_json, "json_deserializer": from_json}
         if url.startswith("sqlite"):
-            self.engine = create_engine(url, connect_args={"timeout": 30})
+            self.engine = create_engine(url, connect_args={"timeout": 30}, **json)
             _prepare_sqlite(self.engine)
         else:
             self.engine = create_engine(
@@ -98,6 +101,7 @@ class Database:
                 # each time; and a server of 100 sessions has few to spare.
                 max_overflow=0,
                 connect_args={"connect_timeout": 5},
+                **json,
             )
             _drop_closed(self.engine)
             if idle_limit_s is not None:
@@ -137,6 +141,11 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _to_json(value: Any) -> str:
+    # A number that JSON cannot hold is refused by PostgreSQL, and must not become null unnoticed.
+    return to_json(value, inf_nan_mode="constants").decode()
 
 
 class _Lock(TypedDict):

@@ -73,16 +73,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.hub = Hub(app.state.exposition.registry)
     app.state.sources = Policy.of(settings)
     app.state.reach = Reach.of(settings)
-    for router in (
+    for router in (  # asked in this order: first those that are asked for most
+        jobs,
+        metrics,
+        streams,
         files,
         uploads,
         teachers,
         datasets,
         knowledge,
-        jobs,
-        streams,
         sweeps,
-        metrics,
         logs,
         artifacts,
         evaluations,

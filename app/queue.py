@@ -84,7 +84,7 @@ class Doorbell:
         *,
         capacity: int = 10_000,
         at_once: int = 64,
-        jobs_per_s: float = 20.0,
+        jobs_per_s: float = 10.0,
     ) -> None:
         self._celery = configure(Celery("stillhouse", set_as_current=False), settings)
         self._capacity = capacity

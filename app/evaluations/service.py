@@ -14,7 +14,8 @@ from app.db import after_commit, now
 from app.evaluations import repository
 from app.evaluations.schemas import EvaluationIn
 from app.ids import new_id
-from app.jobs.checks import channels_misfit, ready, refuse
+from app.jobs.checks import channels_misfit, refuse
+from app.jobs.materials import ready
 from app.queue import Doorbell
 from app.spec.dataset import DatasetFacts
 from app.spec.methods.base import Flaw

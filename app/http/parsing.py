@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from email.message import Message
+from functools import lru_cache
 from typing import Any
 
 from fastapi import Request, Response
@@ -185,13 +186,18 @@ def _unknown_parameters(unknown: Sequence[str], known: Collection[str]) -> Unpro
     return Unprocessable("unknown_parameter", errors[0]["detail"], errors=errors)
 
 
-def _must_be_json(content_type: str) -> None:
+@lru_cache(64)
+def _is_json(content_type: str) -> bool:
     message = Message()
     message["content-type"] = content_type
     kind = message.get_content_type()
-    if kind != "application/json" and not (
+    return kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
-    ):
+    )
+
+
+def _must_be_json(content_type: str) -> None:
+    if not _is_json(content_type):
         raise UnsupportedMedia(
             "not_json",
             f"This takes application/json, not {content_type or 'a body without Content-Type'}.",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy.orm import Session
 
 from app.jobs import repository
-from app.jobs.checks import Material
+from app.jobs.materials import Material
 from app.jobs.schemas import Warned
 from app.spec.job import JobSpec
 from app.spec.methods import KD, Logits

@@ -1,92 +1,17 @@
 """What can be known of a job before it trains: each rule is a 422 that names its place."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import TypeAdapter
-from sqlalchemy.orm import Session
-
-from app.datasets import repository as datasets
-from app.errors import Conflict, Unprocessable, unprocessable
-from app.files import repository as files
+from app.errors import Unprocessable
+from app.jobs.materials import Material
 from app.spec import controls
 from app.spec.dataset import DatasetFacts
 from app.spec.job import JobSpec
 from app.spec.methods.base import Flaw
-from app.spec.networks import Network, NetworkSpec
-from app.spec.sniff import SNIFF_BYTES, sniff_checkpoint
+from app.spec.networks import Network
 from app.spec.training import Shift
-from app.storage import Storage
-from app.tables import Dataset, Teacher
-from app.teachers import repository as teachers
-
-Kind = TypeVar("Kind", Teacher, Dataset)
-
-_network: TypeAdapter[Network] = TypeAdapter(NetworkSpec)
-
-
-@dataclass(frozen=True)
-class Material:
-    """What the ids of a job stand for."""
-
-    facts: DatasetFacts
-    teachers: tuple[Teacher, ...]
-    networks: tuple[Network, ...]
-    """Of the teachers."""
-
-    @property
-    def teacher_count(self) -> int:
-        """The outputs that a dataset brings are the teacher of a job that names none."""
-        return len(self.teachers) or int(self.facts.teacher_outputs is not None)
-
-    def transfer_rows(self, spec: JobSpec) -> int:
-        """Examples that the job trains on."""
-        rows = self.facts.rows.get("train", 0)
-        balance = (self.facts.class_balance or {}).get("train", ())
-        for label in spec.transfer.exclude_classes:
-            rows -= balance[label] if label < len(balance) else 0
-        return max(round(rows * spec.transfer.fraction), 1) if rows > 0 else 0
-
-
-def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
-    """Raises Unprocessable for unknown or rejected ids, Conflict for those still checking."""
-    dataset = datasets.keep(session, spec.dataset)
-    facts = ready(dataset, "dataset", spec.dataset, "/dataset").facts
-    known = teachers.get_many(session, spec.teachers)
-    rows = tuple(
-        ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
-        for index, teacher_id in enumerate(spec.teachers)
-    )
-    if spec.student.file is not None:
-        file = files.get_many(session, [spec.student.file]).get(spec.student.file)
-        if file is None:
-            raise unprocessable(
-                "/student/file", "unknown_file", f"There is no file {spec.student.file}."
-            )
-        head = b"".join(storage.read(file.sha256, 0, min(SNIFF_BYTES, file.size)))
-        sniff_checkpoint(head, file.filename)
-    networks = tuple(_network.validate_python(row.network) for row in rows)
-    return Material(DatasetFacts.model_validate(facts), rows, networks)
-
-
-def ready(row: Kind | None, kind: str, row_id: str, pointer: str) -> Kind:
-    """The row, which is ready. Raises Unprocessable, or Conflict while it is still checking."""
-    if row is None:
-        raise unprocessable(pointer, f"unknown_{kind}", f"There is no {kind} {row_id}.")
-    if row.state == "checking":
-        raise Conflict(
-            f"{kind}_checking",
-            f"The {kind} {row_id} is still being checked. Try again in a moment.",
-            retryable=True,
-            headers={"Retry-After": "1"},
-        )
-    if row.state == "rejected":
-        reason = (row.error or {}).get("detail", "")
-        raise unprocessable(
-            pointer, f"{kind}_rejected", f"The {kind} {row_id} was rejected: {reason}"
-        )
-    return row
+from app.tables import Teacher
 
 
 def check(spec: JobSpec, material: Material) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.errors import unprocessable
-from app.jobs.checks import Material
+from app.jobs.materials import Material
 from app.jobs.schemas import Estimate
 from app.settings import Settings
 from app.spec.controls import RandomTeacher

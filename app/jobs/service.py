@@ -9,8 +9,9 @@ from app.db import after_commit
 from app.ids import new_id
 from app.jobs import repository
 from app.jobs.advice import advise
-from app.jobs.checks import Material, check, gather
+from app.jobs.checks import check
 from app.jobs.estimate import check_memory, estimate, resolve
+from app.jobs.materials import Material, gather, recall
 from app.jobs.schemas import ValidationOut
 from app.projects import quotas
 from app.queue import Doorbell
@@ -24,17 +25,24 @@ def create(
     session: Session, spec: JobSpec, *, storage: Storage, settings: Settings, bell: Doorbell
 ) -> Job:
     """Queues a job. Raises Unprocessable, Conflict or TooMany."""
-    material = gather(session, spec, storage)
+    material = recall(session, spec, storage)
     check(spec, material)
     check_memory(spec, material, repository.trainers_memory(session), settings)
     quotas.room_for_jobs(session)
-    return queue(session, spec, material, bell=bell)
+    return queue(session, spec, material, storage=storage, bell=bell)
 
 
 def queue(
-    session: Session, spec: JobSpec, material: Material, *, bell: Doorbell, **values: Any
+    session: Session,
+    spec: JobSpec,
+    material: Material,
+    *,
+    storage: Storage,
+    bell: Doorbell,
+    **values: Any,
 ) -> Job:
-    """A job that was checked and has room; `values` are further columns."""
+    """A job that was checked and has room; `values` are further columns. Raises Unprocessable where
+    some of its material has been deleted."""
     job = Job(
         id=new_id("job"),
         name=spec.name or f"{spec.method.name} {spec.student.network.family}",
@@ -45,7 +53,9 @@ def queue(
         traceparent=tracing.traceparent(),
         **values,
     )
-    repository.add(session, job)
+    if not repository.add(session, job):
+        gather(session, spec, storage)  # says what is not there any more
+        raise RuntimeError(f"{spec.dataset} and {spec.teachers} are there, and are not")
     after_commit(session, lambda: bell.run_job(job.id, spec.priority))
     return job
 

@@ -12,7 +12,8 @@ from sqlalchemy.orm import Session
 from app.datasets import repository as datasets
 from app.db import Database, after_commit
 from app.errors import Conflict, NotFound, Problem, Unavailable, Unprocessable
-from app.jobs.checks import Kind, misfits, ready, refuse
+from app.jobs.checks import misfits, refuse
+from app.jobs.materials import Kind, ready
 from app.knowledge import repository
 from app.queue import Doorbell
 from app.spec.dataset import DatasetFacts

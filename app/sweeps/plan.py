@@ -12,8 +12,9 @@ from app.errors import Unprocessable, unprocessable
 from app.http.parsing import escape_pointer
 from app.http.problems import field_problems
 from app.jobs import repository as jobs
-from app.jobs.checks import Material, check, gather
+from app.jobs.checks import check
 from app.jobs.estimate import check_memory
+from app.jobs.materials import Material, gather
 from app.settings import Settings
 from app.spec.job import JobSpec
 from app.spec.sweep import NoSuchPlace, Point, SweepSpec, overlapping

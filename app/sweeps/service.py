@@ -33,7 +33,8 @@ def create(
     for place, (spec, material) in enumerate(planned):
         if spec.name is None:
             spec = spec.model_copy(update={"name": f"{name[:180]} {place + 1}/{len(planned)}"})
-        jobs.queue(session, spec, material, bell=bell, sweep_id=sweep.id, sweep_place=place)
+        place_of = {"sweep_id": sweep.id, "sweep_place": place}
+        jobs.queue(session, spec, material, storage=storage, bell=bell, **place_of)
     return sweep
 
 

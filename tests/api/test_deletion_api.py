@@ -116,12 +116,33 @@ def test_unknown_ones(api: httpx.Client, kind: Any) -> None:
     assert_problem(api.delete(path), 404, f"{table.removesuffix('s')}_not_found")
 
 
-def test_a_teacher_is_not_deleted_under_a_new_job(address: str, rows: Rows) -> None:
-    """Whichever comes first, no job is left without its teacher."""
+@pytest.mark.parametrize("kind", ["dataset", "teacher"])
+def test_what_was_there_for_the_last_job(
+    api: httpx.Client, rows: Rows, snapshot: Any, kind: str
+) -> None:
+    body = job_body(rows)
+    named = {"dataset": body["dataset"], "teacher": body["teachers"][0]}[kind]
+    job = api.post("/jobs", json=body).json()["id"]
+    api.post(f"/jobs/{job}/cancel")
+    assert api.delete(f"/{kind}s/{named}").status_code == 204
+    before = snapshot()
+    refused = assert_problem(api.post("/jobs", json=body), 422, f"unknown_{kind}")
+    assert (
+        refused["errors"][0]["pointer"] == {"dataset": "/dataset", "teacher": "/teachers/0"}[kind]
+    )
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_teacher_is_not_deleted_under_a_new_job(address: str, rows: Rows, seen: bool) -> None:
+    """Whichever comes first, no job lacks its teacher, be it `seen` by an earlier one or not."""
     dataset = rows.dataset()
     for _ in range(15):
         teacher = rows.teacher()
         body = job_body(rows, teachers=[teacher], dataset=dataset)
+        if seen:
+            job = httpx.post(f"{address}/jobs", json=body).json()["id"]
+            assert httpx.post(f"{address}/jobs/{job}/cancel").is_success
         ready = threading.Barrier(2)
         answers: dict[str, int] = {}
 

@@ -204,6 +204,26 @@ def test_filters_and_comparison(
     assert page.locator(".legend .line").count() == len(grid)
 
 
+def test_jobs_of_one_name_are_told_apart(
+    url: str, service: Service, digits: str, teacher: str, open_page: Open
+) -> None:
+    """By when they were made; and teachers have names here, not ids."""
+    bodies = [
+        body(teacher, digits, name="twin"),
+        body(teacher, digits, name="twin", method={"name": "supervised"}, teachers=[]),
+    ]
+    twins = [service.post("/jobs", one)["id"] for one in bodies]
+    page = open_page(f"{url}/#/compare?job={twins[0]}&job={twins[1]}")
+    heads = page.locator("table.sorted tbody th")
+    heads.nth(1).wait_for()
+    told = {text.rstrip("×").strip() for text in heads.all_inner_texts()}
+    assert len(told) == 2
+    assert all(one.startswith("twin · ") for one in told)
+    name = service.get(f"/teachers/{teacher}")["name"]
+    page.locator("table.sorted").get_by_role("link", name=name, exact=True).wait_for()
+    assert teacher not in page.locator("table.sorted").inner_text()
+
+
 def test_register_a_data_set_and_a_teacher(
     url: str, service: Service, grid: list[dict[str, Any]], open_page: Open, tmp_path: Path
 ) -> None:

@@ -1,6 +1,6 @@
 /** What the pages of a teacher and of a data set share: a state that settles, and an end. */
 
-import { get, remove } from "./api.js";
+import { get, maybe, remove } from "./api.js";
 import { confirm } from "./dialog.js";
 import { h } from "./dom.js";
 import { repeat } from "./live.js";
@@ -44,4 +44,20 @@ export async function resource({ path, home, what, signal, body, actions }) {
     if (current.state !== before) show();
   }, 1000, waiting.signal);
   return { title: current.name, element: h("article", heading(current.name, badge), buttons, place) };
+}
+
+const names = new Map();
+
+/** A link that has its id until the name is known; one that was deleted keeps it. */
+export function named(kind, id, signal) {
+  const link = h("a", { href: `#/${kind}/${id}` }, names.get(id) ?? id);
+  if (!names.has(id)) {
+    maybe(`${kind}/${id}`, { signal })
+      .then((found) => {
+        if (found) names.set(id, (link.textContent = found.name));
+        else link.replaceWith(`${id} (deleted)`);
+      })
+      .catch(() => {});
+  }
+  return link;
 }

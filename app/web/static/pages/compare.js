@@ -30,7 +30,9 @@ export default async function compare({ query, signal }) {
   }
   const known = new Map(recent.map((job) => [job.id, job]));
   const found = await Promise.all(ids.map((id) => known.get(id) ?? maybe(`jobs/${id}`, { signal })));
-  const jobs = found.filter(Boolean).map((job) => ({ job, report: null }));
+  const there = found.filter(Boolean);
+  const labels = apart(there);
+  const jobs = there.map((job) => ({ job, label: labels.get(job.id), report: null }));
   const gone = ids.length - jobs.length;
   await Promise.all(jobs.map((one) => reported(one, signal)));
 
@@ -38,7 +40,7 @@ export default async function compare({ query, signal }) {
   const table = h("div");
   const map = h("div");
   const paint = () => {
-    table.replaceChildren(differences(jobs, (id) => go(ids.filter((one) => one !== id))));
+    table.replaceChildren(differences(jobs, (id) => go(ids.filter((one) => one !== id)), signal));
     map.replaceChildren(heat(jobs) ?? "");
   };
   paint();
@@ -81,10 +83,22 @@ function best(sweep) {
     ` with ${format.percent(found.value)}`, row?.test_accuracy !== null && row ? `, ${format.percent(row.test_accuracy)} on the test split.` : ".");
 }
 
+/** A name for each job; those of one name tell when they were made, and of one moment which they are. */
+function apart(jobs) {
+  const alike = (spell) => {
+    const all = jobs.map(spell);
+    return (job) => all.filter((one) => one === spell(job)).length > 1;
+  };
+  const dated = (job) => `${job.name} · ${format.moment(job.created_at)}`;
+  const [named, made] = [alike((job) => job.name), alike(dated)];
+  return new Map(jobs.map((job) => [job.id, !named(job) ? job.name : made(job) ? `${job.name} · ${job.id}` : dated(job)]));
+}
+
 function adding(recent, ids, go) {
   const left = recent.filter((job) => !ids.includes(job.id));
+  const labels = apart(left);
   const select = h("select", { "aria-label": "Add a job" }, h("option", { value: "" }, left.length ? "Add a job …" : "There is no other job"),
-    left.map((job) => h("option", { value: job.id }, `${job.name} · ${job.state}`)));
+    left.map((job) => h("option", { value: job.id }, `${labels.get(job.id)} · ${job.state}`)));
   select.addEventListener("change", () => select.value && go([...ids, select.value]));
   return h("span.choice", select);
 }

@@ -1,10 +1,11 @@
 /** One job, live: how far it is, its curves, and what came of it. */
 
-import { get, maybe } from "../lib/api.js";
+import { get } from "../lib/api.js";
 import { h, say } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { follow } from "../lib/live.js";
 import { code, facts, heading, section, state, time } from "../lib/parts.js";
+import { named } from "../lib/resource.js";
 import { actions } from "../panels/actions.js";
 import { curves } from "../panels/curves.js";
 import { events } from "../panels/events.js";
@@ -100,13 +101,4 @@ export default async function job({ id, signal }) {
         code(JSON.stringify(spec, null, 2), "specification")),
     ),
   };
-}
-
-/** A link that has its id until the name is known; one that was deleted keeps it. */
-function named(kind, id, signal) {
-  const link = h("a", { href: `#/${kind}/${id}` }, id);
-  maybe(`${kind}/${id}`, { signal })
-    .then((found) => (found ? (link.textContent = found.name) : link.replaceWith(`${id} (deleted)`)))
-    .catch(() => {});
-  return link;
 }

@@ -3,9 +3,11 @@
 import { h } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { section, state, wide } from "../lib/parts.js";
+import { named } from "../lib/resource.js";
 import { mark } from "./verdict.js";
 
 const APART = ["name", "labels"];
+const IDS = { dataset: "datasets", teachers: "teachers" };
 const RESULTS = [
   ["Verdict", (one) => one.report?.difference?.accuracy, (one) => one.report && mark(one.report)],
   ["Student", (one) => one.report?.student?.accuracy, (one, value) => format.percent(value)],
@@ -33,12 +35,13 @@ export function differing(jobs) {
 
 let order = { column: null, down: true };
 
-export function differences(jobs, drop) {
+/** jobs: [{ job, label, report }] */
+export function differences(jobs, drop, signal) {
   const fields = differing(jobs);
   const columns = [
-    ["Job", (one) => one.job.name, (one) => h("a", { href: `#/jobs/${one.job.id}` }, one.job.name)],
+    ["Job", (one) => one.label, (one) => h("a", { href: `#/jobs/${one.job.id}` }, one.label)],
     ["State", (one) => one.job.state, (one) => state(one.job.state)],
-    ...fields.map((name) => [short(name, fields), (one) => leaves(one.job.spec)[name], (one, value) => told(value)]),
+    ...fields.map((name) => [short(name, fields), (one) => leaves(one.job.spec)[name], (one, value) => told(value, IDS[name], signal)]),
     ...RESULTS.filter(([, value]) => jobs.some((one) => value(one) !== undefined && value(one) !== null)),
   ];
   const body = h("tbody");
@@ -58,7 +61,7 @@ export function differences(jobs, drop) {
     body.replaceChildren(...rows.map((one) => h("tr", columns.map(([, value, content], index) => {
       const shown = content(one, value(one)) || format.NONE;
       return index ? h(index > 1 ? "td.n" : "td", shown) : h("th", { scope: "row" }, shown,
-        h("button.quiet", { type: "button", "aria-label": `Without ${one.job.name}`, onclick: () => drop(one.job.id) }, "×"));
+        h("button.quiet", { type: "button", "aria-label": `Without ${one.label}`, onclick: () => drop(one.job.id) }, "×"));
     }))));
   }
   paint();
@@ -74,8 +77,9 @@ function short(name, fields) {
   return (alone ? end : name.replaceAll("/", " › ")).replaceAll("_", " ");
 }
 
-function told(value) {
+function told(value, kind, signal) {
   if (value === undefined || value === null) return format.NONE;
+  if (kind) return [value].flat().map((id) => h("div", named(kind, id, signal)));
   if (typeof value === "number") return format.number(value);
   return Array.isArray(value) ? value.map((one) => (typeof one === "object" ? JSON.stringify(one) : one)).join(", ") : String(value);
 }

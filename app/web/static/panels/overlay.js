@@ -10,7 +10,7 @@ const FIRST = ["validation/accuracy", "train/loss"];
 const SHARES = ["accuracy", "agreement"];
 const AT_ONCE = 6;
 
-/** jobs: [{ job, report }] */
+/** jobs: [{ job, label, report }] */
 export function overlay(jobs, signal) {
   const settings = { x: "epoch", smoothing: 0, log: false, bands: jobs.length < 5 };
   const place = h("div");
@@ -62,8 +62,8 @@ export function overlay(jobs, signal) {
     if (!key) return;
     chart = new Chart({ title: key, unit: SHARES.some((one) => key.endsWith(one)) ? "percent" : null, settings, signal, onzoom: settled(load, 200) });
     place.replaceChildren(chart.element);
-    chart.show(jobs.map(({ job }, at) => ({
-      key: job.id, label: job.name, colour: PALETTE[at % PALETTE.length], dash: at >= PALETTE.length ? [6, 4] : null,
+    chart.show(jobs.map(({ job, label }, at) => ({
+      key: job.id, label, colour: PALETTE[at % PALETTE.length], dash: at >= PALETTE.length ? [6, 4] : null,
     })));
     load();
   }

@@ -1,0 +1,94 @@
+"""What a process remembers of the teachers and datasets that jobs name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.db import Database
+from app.errors import Unprocessable
+from app.jobs import materials
+from app.jobs.materials import gather, recall
+from app.spec.job import JobSpec
+from app.storage import DirectoryStorage
+from app.tables import DEFAULT_PROJECT
+from app.tenancy import TenantDatabase
+from tests.api.helpers import MLP, Rows, job_body
+
+OURS, THEIRS = "prj_a", "prj_b"
+
+
+@contextmanager
+def selects(database: Database) -> Iterator[list[str]]:
+    """The statements that are sent meanwhile."""
+    sent: list[str] = []
+
+    def note(*of: object) -> None:
+        sent.append(str(of[2]))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    yield sent
+    sa.event.remove(database.engine, "before_cursor_execute", note)
+
+
+def test_it_is_read_once(database: Database, storage: DirectoryStorage) -> None:
+    spec = JobSpec.model_validate(job_body(Rows(database, storage)))
+    ours = TenantDatabase(database, DEFAULT_PROJECT)
+    with ours.transaction() as session:
+        first = recall(session, spec, storage)
+        assert first.facts == gather(session, spec, storage).facts
+    with selects(database) as sent, ours.transaction() as session:
+        assert recall(session, spec, storage) is first
+        assert sent == []
+
+
+def test_each_project_has_its_own(database: Database, storage: DirectoryStorage) -> None:
+    spec = JobSpec.model_validate(job_body(Rows(database, storage, OURS)))
+    with TenantDatabase(database, OURS).transaction() as session:
+        recall(session, spec, storage)
+    with (
+        TenantDatabase(database, THEIRS).transaction() as session,
+        pytest.raises(Unprocessable, match="There is no dataset"),
+    ):
+        recall(session, spec, storage)
+
+
+def test_it_outlives_a_transaction_that_failed(
+    database: Database, storage: DirectoryStorage
+) -> None:
+    spec = JobSpec.model_validate(job_body(Rows(database, storage)))
+    ours = TenantDatabase(database, DEFAULT_PROJECT)
+
+    def fail(session: Session) -> None:
+        recall(session, spec, storage)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), ours.transaction() as session:
+        fail(session)
+    with ours.transaction() as session:
+        assert recall(session, spec, storage).teachers[0].network == MLP
+
+
+def test_what_is_not_ready_is_not_remembered(database: Database, storage: DirectoryStorage) -> None:
+    rows = Rows(database, storage)
+    body = job_body(rows)
+    spec = JobSpec.model_validate({**body, "dataset": rows.dataset(state="rejected")})
+    ours = TenantDatabase(database, DEFAULT_PROJECT)
+    for _ in range(2):
+        with ours.transaction() as session, pytest.raises(Unprocessable, match="was rejected"):
+            recall(session, spec, storage)
+
+
+def test_so_many_and_no_more(
+    database: Database, storage: DirectoryStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(materials, "REMEMBERED", 2)
+    rows = Rows(database, storage)
+    ours = TenantDatabase(database, DEFAULT_PROJECT)
+    for _ in range(5):
+        spec = JobSpec.model_validate(job_body(rows))
+        with ours.transaction() as session:
+            recall(session, spec, storage)
+            assert len(materials._remembered[session.get_bind()]) <= 2
