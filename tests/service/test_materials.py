@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -9,11 +10,12 @@ from sqlalchemy.orm import Session
 
 from app.db import Database
 from app.errors import Unprocessable
-from app.jobs import materials
+from app.ids import new_id
+from app.jobs import materials, repository
 from app.jobs.materials import gather, recall
 from app.spec.job import JobSpec
 from app.storage import DirectoryStorage
-from app.tables import DEFAULT_PROJECT
+from app.tables import DEFAULT_PROJECT, Dataset, Job, JobLabel, Teacher
 from app.tenancy import TenantDatabase
 from tests.api.helpers import MLP, Rows, job_body
 
@@ -92,3 +94,54 @@ def test_so_many_and_no_more(
         with ours.transaction() as session:
             recall(session, spec, storage)
             assert len(materials._remembered[session.get_bind()]) <= 2
+
+
+@pytest.mark.parametrize("table", [Dataset, Teacher])
+def test_what_a_job_names_is_kept_while_it_is_written(
+    database: Database, storage: DirectoryStorage, table: Any
+) -> None:
+    if database.engine.dialect.name != "postgresql":
+        pytest.skip("one writer at a time: there are no locks on rows")
+    spec = job_body(Rows(database, storage))
+    job = Job(id=new_id("job"), name="j", spec=spec, labels={}, progress={})
+    removal = sa.delete(table).where(table.id.in_([spec["dataset"], *spec["teachers"]]))
+    with TenantDatabase(database, DEFAULT_PROJECT).transaction() as session:
+        assert repository.add(session, job)
+        with database.engine.connect() as other:
+            other.execute(sa.text("SET lock_timeout = '200ms'"))
+            with pytest.raises(sa.exc.OperationalError, match="lock timeout"):
+                other.execute(removal)
+    with database.engine.begin() as other:
+        assert other.execute(removal).rowcount == 1
+
+
+@pytest.mark.parametrize("missing", ["dataset", "teachers"])
+def test_a_job_without_its_material_is_not_written(
+    database: Database, storage: DirectoryStorage, missing: str
+) -> None:
+    spec = job_body(Rows(database, storage))
+    spec |= {"dataset": "dst_0"} if missing == "dataset" else {"teachers": [*spec["teachers"], "0"]}
+    job = Job(id=new_id("job"), name="j", spec=spec, labels={"a": "b"}, progress={})
+    with TenantDatabase(database, DEFAULT_PROJECT).transaction() as session:
+        assert not repository.add(session, job)
+    with database.reading() as session:
+        assert session.get(Job, job.id) is None
+
+
+def test_a_written_job_is_as_the_orm_would_read_it(
+    database: Database, storage: DirectoryStorage
+) -> None:
+    spec = job_body(Rows(database, storage))
+    job = Job(id=new_id("job"), name="j", spec=spec, labels={"a": "b"}, progress={"step": 0})
+    columns = [column.name for column in Job.__table__.columns]
+    with TenantDatabase(database, DEFAULT_PROJECT).transaction() as session:
+        assert repository.add(session, job)
+        with selects(database) as sent:
+            made = {name: getattr(job, name) for name in columns}
+        assert sent == [], "nothing of it is read again"
+        job.progress = {"step": 1}
+    with database.reading() as session:
+        kept = session.get_one(Job, job.id)
+        assert {name: getattr(kept, name) for name in columns} == made | {"progress": {"step": 1}}
+        assert (kept.state, kept.token, kept.seq) == ("queued", 0, 1)
+        assert session.scalars(sa.select(JobLabel.value)).all() == ["b"]
