@@ -4,6 +4,9 @@ import { fields } from "./fields.js";
 import { fresh, h } from "./dom.js";
 import { words } from "./schema.js";
 
+const FEW = 6;
+const SHOWN = 5;
+
 /**
  * A value that is being composed, and the fields that it is composed with.
  *
@@ -31,11 +34,15 @@ export class Form {
     }
   }
 
-  /** The fields of an object's properties. */
+  /** The fields of an object's properties. Of many, those behind the first few are folded away. */
   object(schema, pointer, { only, except = [] } = {}) {
     const properties = schema.properties.filter(([name]) => (only ? only.includes(name) : !except.includes(name)));
-    return h("div.fields", properties.map(([name, one]) =>
-      this.field(one, `${pointer}/${escaped(name)}`, { label: words(name), required: schema.node.required?.includes(name) })));
+    const required = (name) => schema.node.required?.includes(name);
+    const filled = (name) => this.read(`${pointer}/${escaped(name)}`) !== undefined;
+    const folded = properties.filter(([name], at) => !only && properties.length > FEW && at >= SHOWN && !required(name) && !filled(name));
+    const field = ([name, one]) => this.field(one, `${pointer}/${escaped(name)}`, { label: words(name), required: required(name) });
+    return h("div.fields", properties.filter((one) => !folded.includes(one)).map(field),
+      folded.length > 0 && h("details.full", h("summary", `More: ${folded.map(([name]) => words(name)).join(", ")}`), h("div.fields", folded.map(field))));
   }
 
   field(schema, pointer, { label, required }) {
