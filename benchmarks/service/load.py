@@ -8,6 +8,7 @@ asks every so often, at a moment of its own, and is timed from then.
 """
 
 import asyncio
+import math
 import multiprocessing
 import random
 import statistics
@@ -19,6 +20,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import uvloop
+
+ARRIVAL_S = 0.01
+"""Between two clients of the closed kind."""
 
 
 @dataclass(frozen=True)
@@ -71,20 +75,27 @@ def _drive(plan: Plan) -> Result:
 
 
 async def _closed(plan: Plan) -> Result:
+    """Clients come one after another, and ask while the next ones come: of several processes that
+    share a socket whoever is free takes them. Together, one process might get them all."""
     result = Result()
-    began = time.perf_counter()
     numbers = iter(range(10**12))
+    began = math.inf
 
     async def client(connection: Connection) -> None:
-        while time.perf_counter() - began < plan.seconds:
+        asked = 0.0
+        while asked < began + plan.seconds:
             number = next(numbers)
             asked = time.perf_counter()
             status = await connection.ask(_request(plan, number))
-            _note(result, plan, status, time.perf_counter() - asked)
+            if asked >= began:
+                _note(result, plan, status, time.perf_counter() - asked)
 
-    connections = await _connect(plan)
+    clients = []
+    for _ in range(plan.connections):
+        clients.append(asyncio.ensure_future(client(await _connection(plan))))
+        await asyncio.sleep(ARRIVAL_S)
     began = time.perf_counter()
-    await asyncio.gather(*(client(one) for one in connections))
+    await asyncio.gather(*clients)
     result.seconds = time.perf_counter() - began
     return result
 
@@ -154,11 +165,12 @@ def _note(result: Result, plan: Plan, status: int, seconds: float) -> None:
 
 
 async def _connect(plan: Plan) -> "list[Connection]":
+    return [await _connection(plan) for _ in range(plan.connections)]
+
+
+async def _connection(plan: Plan) -> "Connection":
     loop = asyncio.get_running_loop()
-    return [
-        (await loop.create_connection(Connection, plan.host, plan.port))[1]
-        for _ in range(plan.connections)
-    ]
+    return (await loop.create_connection(Connection, plan.host, plan.port))[1]
 
 
 class Connection(asyncio.Protocol):
