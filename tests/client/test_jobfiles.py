@@ -269,6 +269,50 @@ def test_tensors_of_a_sequential_are_renamed(
 
 
 @pytest.mark.parametrize(
+    ("rename", "told"),
+    [
+        ('{"0.": layers.0., "3.": layers.1.}', None),
+        ("{0.: layers.0.}", "a name that looks like a number must be in quotes"),
+        ('{"0.": 1}', "teachers.0.rename: rename is beginnings of names in quotes"),
+        ("[0, 3]", "teachers.0.rename: rename is beginnings of names in quotes"),
+        ('{"7.": layers.0.}', "No tensor's name begins with '7.'. The file has 0.bias"),
+    ],
+)
+def test_a_job_file_renames_tensors(
+    stillhouse: Command,
+    teacher_job: Job,
+    written: Any,
+    teacher: Teacher,
+    rename: str,
+    told: str | None,
+) -> None:
+    from safetensors.torch import load_file
+
+    state = load_file(teacher_job.download("t.safetensors"))
+    names = {"layers.0.": "0.", "layers.1.": "3."}
+    torch.save({names[name[:9]] + name[9:]: tensor for name, tensor in state.items()}, "seq.pt")
+    # The same file stays a teacher of its own: another normalisation.
+    own = f"{{file: seq.pt, rename: {rename}, network: {mlp(64)}, name: renamed, "
+    own += "preprocess: {scale: 0.5, mean: [0.0], std: [1.0]}}"
+    file = written(f"[{teacher.id}]", f"[{own}]")
+    if told is not None:
+        assert told in stillhouse("jobs", "submit", str(file), code=2).err
+        return
+    job = stillhouse("jobs", "submit", str(file), "--json").json
+    made = stillhouse("teachers", "show", "renamed", "--json").json
+    assert (made["id"], made["state"]) == (job["spec"]["teachers"][0], "ready")
+    stillhouse("jobs", "cancel", job["id"])
+
+
+def test_only_tensors_of_a_file_here_are_renamed(
+    stillhouse: Command, written: Any, teacher: Teacher
+) -> None:
+    file = written(f"[{teacher.id}]", '[{job: job_1, rename: {"0.": layers.0.}}]')
+    said = stillhouse("jobs", "submit", str(file), code=2).err
+    assert "teachers.0.rename: rename is for the tensors of a file on this machine." in said
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
         (("--scale", "1"), "--mean and --std is missing"),

@@ -67,6 +67,10 @@ class JobFile:
         if not isinstance(tree, CommentedMap):
             raise Mistaken(f"{path}: this should be the fields of a job, such as `dataset: ...`.")
         places = dict(_places(tree, ()))
+        for (*_, key), (line, column) in places.items():
+            if isinstance(key, float):  # 0. and 0.0 would be the same
+                head = f"{path}:{line}:{column}: a name that looks like a number must be in quotes."
+                raise Mistaken(f"{head}\n{_pointed(lines, line, column)}")
         return cls(path, lines, _plain(tree), _places=places)
 
     def where(self, steps: Steps) -> Place:

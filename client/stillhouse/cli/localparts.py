@@ -33,6 +33,8 @@ class Teacher:
     steps: Steps
     body: dict[str, Any]
     file: Path | None
+    rename: dict[str, str] = field(default_factory=dict)
+    """Tensors of the file, by how their names begin."""
 
 
 @dataclass
@@ -121,13 +123,17 @@ class Parts:
     def converted(self, stack: ExitStack) -> dict[Steps, Path]:
         """By place, the safetensors files of teachers and student; gone when `stack` ends. Raises
         FileMistaken."""
-        given = {one.steps: one.file for one in self.teachers.values() if one.file is not None}
+        given: dict[Steps, tuple[Path, dict[str, str]]] = {
+            one.steps: (one.file, one.rename)
+            for one in self.teachers.values()
+            if one.file is not None
+        }
         if self.student is not None:
-            given["student",] = self.student
+            given["student",] = self.student, {}
         ready, wrong = {}, []
-        for steps, path in given.items():
+        for steps, (path, rename) in given.items():
             try:
-                ready[steps] = stack.enter_context(sending.checkpoint(path))
+                ready[steps] = stack.enter_context(sending.checkpoint(path, rename))
             except errors.NotConvertible as error:
                 wrong.append(Mistake((*steps, "file"), f"{error} {error.hint or ''}".strip()))
         if wrong:
@@ -191,7 +197,22 @@ class Parts:
                     self.mistakes.append(Mistake(place, str(error)))
         if path is not None:
             body.setdefault("name", path.stem)
-        return Teacher(steps, body, path)
+        rename = (
+            self._rename((*steps, "rename"), body.pop("rename"), path) if "rename" in body else {}
+        )
+        return Teacher(steps, body, path, rename)
+
+    def _rename(self, place: Steps, given: Any, file: Path | None) -> dict[str, str]:
+        """What is not right is noted."""
+        names = given.items() if isinstance(given, dict) else [(given, None)]
+        if not all(isinstance(name, str) for pair in names for name in pair):
+            detail = 'rename is beginnings of names in quotes, such as {"0.": "layers.0."}.'
+        elif file is None:
+            detail = "rename is for the tensors of a file on this machine."
+        else:
+            return dict(names)
+        self.mistakes.append(Mistake(place, detail))
+        return {}
 
     def _dataset(self, given: str | dict[str, Any]) -> Dataset:
         place: Steps = ("dataset",)
