@@ -58,24 +58,22 @@ class Material:
 _remembered: WeakKeyDictionary[Engine | Connection, dict[Hashable, Material]] = WeakKeyDictionary()
 
 
-def recall(session: Session, spec: JobSpec, storage: Storage) -> Material:
+def recall(session: Session, spec: JobSpec) -> Material:
     """As `gather`, or as it was when this process gathered it: since then, some of it may have been
     deleted."""
     known = _remembered.setdefault(session.get_bind(), {})
     key = seen_project(session), spec.dataset, tuple(spec.teachers)
     if (material := known.get(key)) is None:
-        material = gather(session, spec, storage)
+        material = gather(session, spec)
         for row in material.teachers:
             session.expunge(row)  # the end of a failed transaction would empty it
         if len(known) >= REMEMBERED:
             known.clear()
         known[key] = material
-    elif spec.student.file is not None:
-        _sniff(session, spec.student.file, storage)
     return material
 
 
-def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
+def gather(session: Session, spec: JobSpec) -> Material:
     """Raises Unprocessable for unknown or rejected ids, Conflict for those still checking."""
     dataset = datasets.get(session, spec.dataset)
     facts = ready(dataset, "dataset", spec.dataset, "/dataset").facts
@@ -84,13 +82,15 @@ def gather(session: Session, spec: JobSpec, storage: Storage) -> Material:
         ready(known.get(teacher_id), "teacher", teacher_id, f"/teachers/{index}")
         for index, teacher_id in enumerate(spec.teachers)
     )
-    if spec.student.file is not None:
-        _sniff(session, spec.student.file, storage)
     networks = tuple(_network.validate_python(row.network) for row in rows)
     return Material(DatasetFacts.model_validate(facts), rows, networks)
 
 
-def _sniff(session: Session, file_id: str, storage: Storage) -> None:
+def sniff_start(session: Session, spec: JobSpec, storage: Storage) -> None:
+    """Looks into the checkpoint that the student starts from, if it does; nobody deletes it until
+    this transaction ends. Raises Unprocessable, or Refused for what is no safetensors."""
+    if (file_id := spec.student.file) is None:
+        return
     file = files.get_many(session, [file_id]).get(file_id)
     if file is None:
         raise unprocessable("/student/file", "unknown_file", f"There is no file {file_id}.")

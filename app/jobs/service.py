@@ -11,7 +11,7 @@ from app.jobs import repository
 from app.jobs.advice import advise
 from app.jobs.checks import check
 from app.jobs.estimate import check_memory, estimate, resolve
-from app.jobs.materials import Material, gather, recall
+from app.jobs.materials import Material, gather, recall, sniff_start
 from app.jobs.schemas import ValidationOut
 from app.projects import quotas
 from app.queue import Doorbell
@@ -25,21 +25,16 @@ def create(
     session: Session, spec: JobSpec, *, storage: Storage, settings: Settings, bell: Doorbell
 ) -> Job:
     """Queues a job. Raises Unprocessable, Conflict or TooMany."""
-    material = recall(session, spec, storage)
+    material = recall(session, spec)
+    sniff_start(session, spec, storage)
     check(spec, material)
     check_memory(spec, material, repository.trainers_memory(session), settings)
     quotas.room_for_jobs(session)
-    return queue(session, spec, material, storage=storage, bell=bell)
+    return queue(session, spec, material, bell=bell)
 
 
 def queue(
-    session: Session,
-    spec: JobSpec,
-    material: Material,
-    *,
-    storage: Storage,
-    bell: Doorbell,
-    **values: Any,
+    session: Session, spec: JobSpec, material: Material, *, bell: Doorbell, **values: Any
 ) -> Job:
     """A job that was checked and has room; `values` are further columns. Raises Unprocessable where
     some of its material has been deleted."""
@@ -54,7 +49,7 @@ def queue(
         **values,
     )
     if not repository.add(session, job):
-        gather(session, spec, storage)  # says what is not there any more
+        gather(session, spec)  # says what is not there any more
         raise RuntimeError(f"{spec.dataset} and {spec.teachers} are there, and are not")
     after_commit(session, lambda: bell.run_job(job.id, spec.priority))
     return job
@@ -64,7 +59,8 @@ def validate(
     session: Session, spec: JobSpec, *, storage: Storage, settings: Settings
 ) -> ValidationOut:
     """The same checks as `create`, and what would come of it."""
-    material = gather(session, spec, storage)
+    material = gather(session, spec)
+    sniff_start(session, spec, storage)
     check(spec, material)
     check_memory(spec, material, repository.trainers_memory(session), settings)
     resolution = resolve(spec, material, repository.live_trainers(session))

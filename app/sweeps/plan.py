@@ -14,7 +14,7 @@ from app.http.problems import field_problems
 from app.jobs import repository as jobs
 from app.jobs.checks import check
 from app.jobs.estimate import check_memory
-from app.jobs.materials import Material, gather
+from app.jobs.materials import Material, gather, sniff_start
 from app.settings import Settings
 from app.spec.job import JobSpec
 from app.spec.sweep import NoSuchPlace, Point, SweepSpec, overlapping
@@ -107,7 +107,9 @@ class _Checker:
     def _material(self, spec: JobSpec) -> Material:
         named = spec.teachers, spec.dataset, spec.student.file
         if named not in self._known:
-            self._known[named] = gather(self._session, spec, self._storage)
+            material = gather(self._session, spec)
+            sniff_start(self._session, spec, self._storage)
+            self._known[named] = material
         return self._known[named]
 
 

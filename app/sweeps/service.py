@@ -33,8 +33,7 @@ def create(
     for place, (spec, material) in enumerate(planned):
         if spec.name is None:
             spec = spec.model_copy(update={"name": f"{name[:180]} {place + 1}/{len(planned)}"})
-        place_of = {"sweep_id": sweep.id, "sweep_place": place}
-        jobs.queue(session, spec, material, storage=storage, bell=bell, **place_of)
+        jobs.queue(session, spec, material, bell=bell, sweep_id=sweep.id, sweep_place=place)
     return sweep
 
 

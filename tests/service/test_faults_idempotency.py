@@ -36,8 +36,8 @@ def counted(database: Database, table: Any) -> int:
 async def crowd(urls: list[str], bodies: list[dict[str, Any]], key: str) -> list[httpx.Response]:
     """All of these at once, over connections that are open already, to the processes in turn.
 
-    A connection each: a pool of hundreds looks through all of them at every request, and takes so
-    long over it that the first are closed for their silence.
+    A connection each: a pool of hundreds looks through all of them at every request, for so long
+    that the first may be closed for their silence.
     """
     async with AsyncExitStack() as stack:
 
