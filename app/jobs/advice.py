@@ -8,7 +8,8 @@ from app.jobs import repository
 from app.jobs.materials import Material
 from app.jobs.schemas import Warned
 from app.spec.job import JobSpec
-from app.spec.methods import KD, Logits
+from app.spec.methods import DIST, DKD, KD, NKD, Logits
+from app.spec.methods.base import Method
 
 
 def advise(session: Session, spec: JobSpec, material: Material) -> list[Warned]:
@@ -44,12 +45,41 @@ def _about_teachers(session: Session, spec: JobSpec, material: Material) -> Iter
             code="recorded_outputs_unused",
             detail="The dataset brings a teacher's outputs, but those named here are heard alone.",
         )
-    if material.teachers and isinstance(spec.method, KD | Logits) and spec.method.alpha == 0:
+    if material.teachers and (unheard := _unheard(spec.method)):
         yield Warned(
-            pointer="/method/alpha",
+            pointer=f"/method/{unheard}",
             code="teacher_unused",
-            detail="alpha is the weight of the soft term: with 0 the teacher is never heard.",
+            detail=f"{unheard} is the weight of the soft term: with 0 the teacher is never heard.",
         )
+    if student.classes == 2 and (silent := _silent_at_two(spec.method)):
+        yield Warned(pointer="/method", code="silent_with_two_classes", detail=silent)
+
+
+def _unheard(method: Method) -> str | None:
+    """The weight that silences the teacher."""
+    if isinstance(method, KD) and method.soft_weight is not None:
+        return "soft_weight" if method.soft_weight == 0 else None
+    return "alpha" if isinstance(method, KD | Logits) and method.alpha == 0 else None
+
+
+def _silent_at_two(method: Method) -> str | None:
+    """Which term is a constant where there are two classes, and why."""
+    match method:
+        case KD(standardise=True):
+            return (
+                "Standardised logits of two classes are +0.71 and -0.71 whatever they were: the "
+                "soft term has no gradient. Leave standardise out."
+            )
+        case DKD() | NKD():
+            return (
+                "Beside the right class there is one other, whose renormalised probability is 1: "
+                f"the term of weight {'beta' if isinstance(method, DKD) else 'gamma'} is 0."
+            )
+        case DIST():
+            return (
+                "Two probabilities correlate by 1 or -1: the term of weight beta has no gradient."
+            )
+    return None
 
 
 def _about_bits(spec: JobSpec) -> Iterator[Warned]:

@@ -22,6 +22,7 @@ def check(spec: JobSpec, material: Material) -> None:
         *spec.method.flaws(spec.student.network, material.networks),
         *_transfer(spec, material),
         *_augmentation(spec, material),
+        *_batch(spec, material),
         *_selection(spec, material),
         *controls.flaws(
             spec.controls,
@@ -130,6 +131,18 @@ def _augmentation(spec: JobSpec, material: Material) -> Iterator[Flaw]:
         elif isinstance(step, Shift) and step.pixels >= min(shape[:2]):
             detail = f"A shift by {step.pixels} pixels can leave nothing of images that small."
             yield f"{pointer}/pixels", "shift_too_large", detail
+
+
+def _batch(spec: JobSpec, material: Material) -> Iterator[Flaw]:
+    """BatchNorm needs two values of a channel: it has one where a batch is one example, and that
+    example's map one pixel."""
+    if min(spec.training.batch_size, material.transfer_rows(spec)) != 1:
+        return
+    student = spec.student.network
+    trained = (student, *spec.method.peers_of(student))
+    if spec.method.batch_norm or any(one.trace().normalises_pixels for one in trained):
+        detail = "A batch of one example has no variance, which BatchNorm divides by."
+        yield "/training/batch_size", "batch_of_one", detail
 
 
 def _selection(spec: JobSpec, material: Material) -> Iterator[Flaw]:

@@ -71,13 +71,18 @@ class Baseline(Spec):
         return self
 
 
+def _better(chosen: dict[str, Any]) -> Literal["max", "min"]:
+    return "min" if chosen.get("metric") == "validation/loss" else "max"
+
+
 class Select(Spec):
     """Which epoch's weights are kept."""
 
     metric: Literal["validation/accuracy", "validation/loss", "validation/agreement", "last"] = (
         "validation/accuracy"
     )
-    mode: Literal["max", "min"] = "max"
+    mode: Literal["max", "min"] = Field(default_factory=lambda chosen: _better(chosen))
+    """Whether more of it is better, or less; left out, less loss and more of anything else."""
 
     @classmethod
     def auto(cls, *, validated: bool, labelled: bool) -> "Select":

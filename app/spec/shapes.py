@@ -27,6 +27,8 @@ class Trace:
     taps: Mapping[str, Shape]
     """The inner layers that feature methods may name, in order, each with its output's shape.
     Outputs are taken after the ReLU; the last tap is what the classifier sees."""
+    normalises_pixels: bool
+    """Whether a BatchNorm sees one value of a channel in an example, and so needs two examples."""
 
     def dtype(self, tensor: str) -> str:
         """The dtype of one of `tensors`, as numpy and torch spell it."""
@@ -54,6 +56,7 @@ class Tracer:
         self._flops = 0
         self._kept: set[Value] = set()
         self._extra = 0
+        self._normalises_pixels = False
 
     def conv(
         self,
@@ -84,6 +87,7 @@ class Tracer:
         self._tensors[f"{name}.running_var"] = channels
         self._tensors[f"{name}{OPTIONAL}"] = ()
         self._kept.add(x)
+        self._normalises_pixels |= prod(x.shape[1:]) == 1
         return Value(x.shape)
 
     def linear(self, name: str, x: Value, outputs: int) -> Value:
@@ -136,6 +140,7 @@ class Tracer:
             flops=self._flops,
             activations=sum(prod(value.shape) for value in self._kept) + self._extra,
             taps=MappingProxyType(self._taps),
+            normalises_pixels=self._normalises_pixels,
         )
 
     def _parameter(self, name: str, shape: Shape) -> None:

@@ -411,6 +411,7 @@ class Select(TypedDict):
         Literal["validation/accuracy", "validation/loss", "validation/agreement", "last"]
     ]
     mode: NotRequired[Literal["max", "min"]]
+    """Whether more of it is better, or less; left out, less loss and more of anything else."""
 
 
 class Shift(TypedDict):

@@ -138,6 +138,16 @@ def test_images_for_one_initialisation_are_of_little_use_to_another(distilled, d
     assert max(others) < told - 0.1
 
 
+def test_descents_are_in_float32_at_any_precision(run) -> None:
+    made = []
+    for precision in ("fp32", "bf16"):
+        training = {"precision": precision}
+        fields = {"teachers": [], "student": STUDENT, "epochs": 1, "baseline": None}
+        out, _ = run(precision, method=METHOD, training=training, **fields)
+        made.append(np.load(out / "synthetic.npz")["x_train"])
+    assert np.array_equal(*made)
+
+
 def test_what_cannot_be_unrolled_is_refused() -> None:
     ((pointer, code, _),) = DatasetDistillation().flaws(ResNet(), ())
     assert (pointer, code) == ("/student/network/family", "batch_norm")

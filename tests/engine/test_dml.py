@@ -70,6 +70,17 @@ def test_each_turn_hears_the_peers_just_updated() -> None:
     assert [turn.name for turn in turns] == ["", "peer/1", "peer/2"]
 
 
+def test_predicting_again_moves_no_running_statistics() -> None:
+    batch = some_batch()
+    peers = [nn.Sequential(peer, nn.BatchNorm1d(5).double()) for peer in some_peers(3)]
+    means = [peer[0](batch.inputs).mean(0).detach() for peer in peers]
+    for turn in mutual_turns(DML(peers=3), peers, None):
+        turn.objective(batch, CLOCK)
+    for peer, mean in zip(peers, means, strict=True):
+        torch.testing.assert_close(peer[1].running_mean, 0.1 * mean)
+        assert peer[1].momentum == 0.1
+
+
 def test_peers_start_apart_even_from_a_file(run, digits, teacher_file) -> None:
     """The trap: peers that start equal stay equal, and have nothing to tell each other."""
     still = {"optimizer": {"name": "sgd", "lr": 1e-9}}

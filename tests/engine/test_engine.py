@@ -11,6 +11,7 @@ import torch
 from safetensors.numpy import load_file
 
 from app.spec.dataset import DatasetSpec
+from app.spec.job import Select
 from app.spec.jobfile import PreparedFile
 from app.spec.methods import METHODS
 from app.spec.problems import Refused
@@ -67,6 +68,42 @@ def test_report_counts_agree_with_the_predictions(run) -> None:
     assert told["verdict"] in ("helped", "hurt", "not distinguishable")
     agreement = np.mean(np.array(rows["student"]) == np.array(rows["teacher"]))
     assert told["student"]["agreement"] == pytest.approx(agreement)
+
+
+@pytest.mark.parametrize(("validation", "split"), [(0.0, "train"), (0.2, "validation")])
+def test_what_was_trained_or_chosen_on_is_not_called_held_out(
+    teacher_file, tmp_path, validation, split
+) -> None:
+    path = tmp_path / "digits.safetensors"
+    spec = DatasetSpec.model_validate(
+        {
+            "name": "digits",
+            "source": {"kind": "builtin", "name": "digits"},
+            "splits": {"validation": validation, "test": 0.0},
+        }
+    )
+    data = PreparedFile(file=path, facts=inspect_dataset(None, spec, path))
+    controls = [{"name": "permuted"}]
+    job = job_file(data, [teacher_file], baseline={"controls": controls}, epochs=1)
+    run_job(job, data, tmp_path, Cache(tmp_path / "cache", 10**9), Recorder())
+    told = report(tmp_path)
+    assert told["split"] == split
+    assert "held-out" not in told["sentence"]
+    assert f"{split}" in told["sentence"].replace("training", "train")
+    assert ("attribution" in told) is (split != "train")
+    if split == "train":
+        assert told["verdict"] == "not distinguishable"
+
+
+def test_the_least_loss_is_the_best(run) -> None:
+    wild = {"optimizer": {"name": "sgd", "lr": 2.0}, "schedule": {"name": "constant"}}
+    select = {"metric": "validation/loss"}
+    out, events = run(select=select, baseline=None, epochs=6, training=wild)
+    losses = list(events.curve("validation/loss").values())
+    assert report(out)["student"]["best_epoch"] == 1 + int(np.argmin(losses))
+    assert Select(metric="validation/loss").mode == "min"
+    assert Select().mode == Select(metric="validation/agreement").mode == "max"
+    assert Select(metric="validation/loss", mode="max").mode == "max"
 
 
 def test_teachers_pass_once_and_later_jobs_not_at_all(run) -> None:
@@ -286,6 +323,11 @@ def test_a_failing_baseline_never_fails_the_job(run, monkeypatch) -> None:
     assert told["verdict"] == "no baseline"
     assert "no baseline today" in told["reason"]
     assert (out / "student.safetensors").exists()
+    deep = {**TEACHER, "hidden": [16, 16]}  # its middle layer can be quantised
+    _, events = run("two stages each", method={"name": "apprentice"}, student=deep, epochs=4)
+    fractions = [fields["fraction"] for fields in events.all("progress")]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
 
 
 def test_a_full_disk_loses_no_baseline(run, monkeypatch) -> None:

@@ -164,6 +164,16 @@ def test_contrast_is_finite_for_extreme_scores() -> None:
     assert leaf.grad.isfinite().all()
 
 
+def test_examples_that_coincide_pull_at_no_angle() -> None:
+    embeddings = drawn(4, 3)
+    embeddings[1] = embeddings[0]
+    leaf = embeddings.requires_grad_()
+    (gradient,) = torch.autograd.grad(losses.angles(leaf)[0, 1].sum(), leaf)
+    assert (gradient == 0).all()
+    (gradient,) = torch.autograd.grad(losses.angles(leaf)[0, 2, 3], leaf)
+    assert gradient.abs().max() > 0.01
+
+
 @pytest.mark.parametrize("loss", ["hint_loss", "attention_loss", "fsp", "angles", "contrast"])
 def test_narrow_features_are_compared_in_float32(loss) -> None:
     wide = drawn(4, 8, 4, 4).float().bfloat16().float()

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from app.spec.methods import METHODS
@@ -54,6 +55,19 @@ def test_the_student_comes_to_agree_with_its_teacher(run, name) -> None:
     student = {"family": "mlp", "inputs": 64, "hidden": [32], "classes": 10}
     out, _ = run(method=LOSSES[name][0], student=student, epochs=12, baseline=None)
     assert json.loads((out / "report.json").read_text())["student"]["agreement"] > 0.75
+
+
+def test_policy_hears_its_teacher_in_float32_at_any_precision(run) -> None:
+    """T = 0.01 multiplies what rounding does to action values by a hundred."""
+    found = []
+    for precision in ("fp32", "bf16"):
+        training = {"precision": precision, "augment": [{"name": "flip"}]}
+        fields = {"method": {"name": "policy"}, "training": training, "baseline": None, "epochs": 2}
+        out, _ = run(precision, images=True, **fields)
+        found.append(json.loads((out / "report.json").read_text())["cache"]["soft_targets"])
+    assert found == [{"made": 2, "found": 0}, {"made": 0, "found": 2}]
+    stored = [np.load(path) for path in (out.parent / "cache").rglob("*") if path.is_file()]
+    assert [one.dtype for one in stored if one.shape[1:] == (10,)] == [np.float32] * 2
 
 
 def test_unlabelled_variants_need_no_labels() -> None:

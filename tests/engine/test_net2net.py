@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from app.spec.dataset import Preprocess
@@ -10,6 +11,10 @@ from app.spec.methods import Net2Net
 from app.spec.networks import MLP
 from app.spec.problems import Refused
 from tests.engine.conftest import job_file
+from workers.data.prepared import Prepared
+from workers.engine.transfer import evenly
+from workers.methods import net2net
+from workers.networks.growth import grow
 
 LARGER = {"family": "mlp", "inputs": 64, "hidden": [96, 64], "classes": 10}
 
@@ -70,3 +75,24 @@ def test_a_student_that_cannot_be_grown_is_a_flaw_that_names_shapes() -> None:
     assert (pointer, code) == ("/student/network", "cannot_grow")
     assert "[64]" in detail
     assert "[8]" in detail
+
+
+def test_new_layers_are_measured_on_examples_from_the_whole_transfer_set(
+    run, digits, monkeypatch
+) -> None:
+    """A file may be sorted by class: its first rows are one class's."""
+    seen = []
+
+    def spy(teacher, spec, examples, **options):
+        seen.append(examples)
+        return grow(teacher, spec, examples, **options)
+
+    monkeypatch.setattr(net2net, "grow", spy)
+    monkeypatch.setattr(net2net, "STATISTICS", 5)
+    data = Prepared.open(digits.file).split("train").x
+    run(method={"name": "net2net"}, student=LARGER, epochs=1, baseline=None)
+    pixels = data[evenly(len(data), 5)].flatten(1).float()
+    ranks = seen[0].flatten(1).argsort(stable=True), pixels.argsort(stable=True)
+    assert torch.equal(*ranks)  # the same images, normalised
+    assert evenly(1438, 5).tolist() == [0, 359, 718, 1078, 1437]
+    assert evenly(3, 5).tolist() == [0, 1, 2]

@@ -166,6 +166,19 @@ def test_given_sets_may_overlap_and_leave_classes_out(run) -> None:
     assert 0.15 < told[0]["prior"] < 0.25
 
 
+def test_specialists_run_the_whole_schedule_within_their_epochs(run) -> None:
+    schedule = {"name": "step", "milestones": [4, 6], "warmup_epochs": 2}
+    _, events = run(
+        method={"name": "specialists", "specialist_epochs": 4, "specialist_lr_scale": 1},
+        epochs=8,
+        training={"schedule": schedule, "log_every": 1},
+        baseline=None,
+    )
+    rates = list(events.curve("specialist/0/train/lr").values())
+    assert max(rates) == pytest.approx(0.003)
+    assert rates[-1] == pytest.approx(0.003 * 0.01)
+
+
 def test_further_seeds_share_the_clusters(run) -> None:
     _, events = run(method={"name": "specialists"}, epochs=1, baseline={"seeds": 2})
     names = [f["name"] for f in events.all("artifact")]

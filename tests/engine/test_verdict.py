@@ -134,6 +134,20 @@ def test_three_seeds_speak_of_the_method() -> None:
     assert verdict(difference(scattered), scattered)[0] == "not distinguishable"
 
 
+def test_examples_that_both_were_trained_on_prove_nothing() -> None:
+    pairs = [pair(60, 20)]
+    change = difference(pairs)
+    word, sentence = verdict(change, pairs, "train")
+    assert word == "not distinguishable"
+    assert "On 1,000 training examples" in sentence
+    assert "cannot be told" in sentence
+    assert "helped" not in sentence
+    word, sentence = verdict(change, pairs, "validation")
+    assert word == "helped"
+    assert "On 1,000 validation examples" in sentence
+    assert "no test split" in sentence
+
+
 def test_equal_seeds_do_not_make_two_lucky_examples_a_proof() -> None:
     """Each seed gains the same two of forty examples: seeds say p = 0, examples say why not."""
     pairs = [pair(2, 0, n=40, seed=seed) for seed in range(3)]
@@ -174,6 +188,22 @@ def test_bias_repair_finds_the_best_constant(seed, n, classes, tilt, two) -> Non
 
     found = best_bias(logits, labels, missing)
     assert right(found) >= max(right(b) for b in np.linspace(-12, 12, 49))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**31), st.integers(5, 40))
+def test_bias_repair_never_loses_to_what_ties_would_have_got(seed, n) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randint(-2, 3, (n, 3), generator=generator).double()
+    labels = torch.randint(3, (n,), generator=generator)
+    moved = logits.clone()
+    moved[:, [0]] += best_bias(logits, labels, [0])
+    assert (moved.argmax(1) == labels).sum() >= (logits.argmax(1) == labels).sum()
+    best_apart = max(
+        (logits + torch.tensor([b, 0, 0])).argmax(1).eq(labels).sum()
+        for b in torch.arange(-5.5, 6.0).double()
+    )
+    assert (moved.argmax(1) == labels).sum() >= best_apart
 
 
 def test_applying_a_bias_moves_only_those_classes() -> None:

@@ -176,15 +176,20 @@ class Bench:
         return Teacher(network, digest.hexdigest())
 
     def soft_targets(
-        self, transfer: Transfer, teachers: Sequence[Teacher] | None = None
+        self,
+        transfer: Transfer,
+        teachers: Sequence[Teacher] | None = None,
+        *,
+        exact: bool = False,
     ) -> Targets:
         """The teachers' logits on a transfer set, from the cache where they are known: of the
-        job's teachers, or of those given."""
-        targets = self._targets(transfer, self.teachers if teachers is None else teachers)
+        job's teachers, or of those given. `exact`: made and kept in float32 at any precision."""
+        teachers = self.teachers if teachers is None else teachers
+        targets = self._targets(transfer, teachers, exact=exact)
         return PermutedTargets(targets, self.seed) if self.permuted else targets
 
     def _targets(
-        self, transfer: Transfer, teachers: Sequence[Teacher]
+        self, transfer: Transfer, teachers: Sequence[Teacher], *, exact: bool
     ) -> SoftTargets | RecordedTargets:
         if not teachers:
             recorded = self.data.split("train").recorded
@@ -202,9 +207,10 @@ class Bench:
             transfer,
             view,
             self.cache,
-            self.arithmetic,
+            Arithmetic(self.arithmetic.device, "fp32") if exact else self.arithmetic,
             Teaching(self.reporter),
             Waiting(self.reporter, "teaching (another job has begun the same pass)"),
+            exact=exact,
         )
 
     def teacher_classes(self, split: str) -> Tensor | None:

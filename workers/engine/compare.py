@@ -77,7 +77,8 @@ def compare(conductor: Conductor, trained: Callable[[Trained], object]) -> Compa
         return done
 
     seeds = len(conductor.seeds)
-    runs = attempt(_baselines(conductor), seeds)
+    plain = len(job.baseline_method.stage_epochs(job.training.epochs))
+    runs = attempt(_baselines(conductor), seeds * plain)
     if isinstance(runs, str):
         compared.why_not = runs
     else:

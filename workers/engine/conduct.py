@@ -19,7 +19,7 @@ from workers.engine.stages import Made, Stage
 from workers.methods import whole_plan
 from workers.networks.preprocess import Preprocessed
 
-ENGINE_VERSION = 4
+ENGINE_VERSION = 5
 """Raised when the same job would train to other weights, so that no old baseline is reused."""
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from workers.engine.device import Arithmetic
 from workers.engine.losses import hard_loss, wide
@@ -22,6 +23,20 @@ def eval_mode(network: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def statistics_kept(network: nn.Module) -> Iterator[None]:
+    """BatchNorms go on normalising by the batch, and remember none of it."""
+    norms = [part for part in network.modules() if isinstance(part, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 def predict(network: nn.Module, inputs: Tensor, arithmetic: Arithmetic) -> Tensor:

@@ -116,11 +116,11 @@ def distances(embeddings_ND: Tensor) -> Tensor:
 def angles(embeddings_ND: Tensor) -> Tensor:
     """Cosines of the angles of all triplets, N x N x N: [j, i, k] at corner j (equation 7).
 
-    Coinciding examples count as 0, with a gradient that stays finite.
+    Coinciding examples count as 0, and their gradient is 0.
     """
     gap_NND = embeddings_ND.unsqueeze(0) - embeddings_ND.unsqueeze(1)
     square_NN1 = gap_NND.square().sum(dim=2, keepdim=True)
-    unit_NND = gap_NND * square_NN1.masked_fill(square_NN1 < 1e-12, 1.0).rsqrt()
+    unit_NND = gap_NND * square_NN1.masked_fill(square_NN1 < 1e-12, torch.inf).rsqrt()
     return torch.bmm(unit_NND, unit_NND.transpose(1, 2))
 
 

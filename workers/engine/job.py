@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.spec import controls
+from app.spec.dataset import SplitName
 from app.spec.job import JobSpec
 from app.spec.jobfile import JobFile, PreparedFile
 from app.spec.problems import Refused
@@ -158,7 +159,8 @@ def run_job(
 
 @dataclass
 class Judge:
-    """Evaluates the sides on the reported split, in float32; selection has not seen that split."""
+    """Evaluates the sides on the reported split, in float32. Selection has not seen test; where
+    there is no test split, the report says what its examples were used for besides."""
 
     bench: Bench
     data: Data
@@ -168,9 +170,10 @@ class Judge:
         return self.bench.job
 
     @property
-    def split(self) -> str:
+    def split(self) -> SplitName:
         """The reported split: test, or what there is."""
-        return next(name for name in ("test", "validation", "train") if name in self.data.names)
+        order: tuple[SplitName, ...] = ("test", "validation", "train")
+        return next(name for name in order if name in self.data.names)
 
     def answers(self, network: torch.nn.Module) -> Answers:
         split = self.data.split(self.split)
@@ -284,7 +287,8 @@ class Judge:
             ]
             report["baseline"] = side(compared.baselines, plain)
             report["difference"] = difference(pairs)
-            report["verdict"], report["sentence"] = verdict(report["difference"], pairs)
+            told = verdict(report["difference"], pairs, self.split)
+            report["verdict"], report["sentence"] = told
             if teacher is not None and (doubt := doubt_of_teacher(teacher, plain[0])):
                 report["sentence"] += f" {doubt}"
             sides["baseline"] = plain[0]
@@ -297,7 +301,7 @@ class Judge:
             report["controls"] |= {
                 name: side(compared.controls[name], answers) for name, answers in controls.items()
             }
-            if controls:
+            if controls and self.split != "train":
                 report["attribution"] = attribution(
                     _right(own),
                     _right(plain),

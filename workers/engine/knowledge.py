@@ -30,6 +30,7 @@ from workers.engine.bench import Data, Resident, load_teacher
 from workers.engine.device import Arithmetic, pick_device
 from workers.engine.evaluate import predict
 from workers.engine.losses import hard_loss, log_soften
+from workers.engine.transfer import evenly
 from workers.engine.waiting import considerate
 from workers.networks.preprocess import Preprocessed
 
@@ -91,7 +92,7 @@ def _outputs(split: Resident, network: Preprocessed | None, device: torch.device
 def drawn(rows: int, classes: int) -> Tensor:
     """Positions spread evenly over a split, all of them where they are few."""
     most = max(min(MOST_EXAMPLES, MOST_CELLS // classes), 1)
-    return torch.linspace(0, rows - 1, min(rows, most), dtype=torch.float64).round().long()
+    return evenly(rows, most)
 
 
 def knowledge(found: dict[SplitName, Outputs]) -> Knowledge:

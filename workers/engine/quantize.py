@@ -7,6 +7,7 @@ from torch import Tensor
 
 from app.spec.quantization import Quantization
 from workers.engine.evaluate import BATCH, eval_mode
+from workers.engine.transfer import evenly
 from workers.networks import Net
 from workers.networks.preprocess import Preprocessed
 from workers.networks.quantized import integers, rounded
@@ -32,7 +33,7 @@ def calibrate(student: Preprocessed, inputs: Tensor) -> None:
     with eval_mode(student), torch.no_grad():
         for layer in layers:
             layer.observing = True
-        for part in inputs[:CALIBRATION].split(BATCH):
+        for part in inputs[evenly(len(inputs), CALIBRATION)].split(BATCH):
             student(part)
         for layer in layers:
             layer.observing = False

@@ -32,9 +32,7 @@ def best_bias(logits_NC: Tensor, labels_N: Tensor, classes: Sequence[int]) -> fl
     ends = torch.cat([gaps, gaps[-1:] + 2.0])
     right = right.masked_fill(ends - starts < 1e-9, -1)
     middles = (starts + ends) / 2
-    unchanged = int(
-        (torch.where(gaps < 0, class_in[order], class_out[order]) == labels_N[order]).sum()
-    )
+    unchanged = int((logits.argmax(dim=1) == labels_N).sum())
     if int(right.max()) <= unchanged:
         return 0.0
     highest = middles[right == right.max()]

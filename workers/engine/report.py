@@ -1,8 +1,9 @@
-"""The verdict: did distillation help? Everything on the same held-out examples, in float32."""
+"""The verdict: did distillation help? All on the same examples, in float32: held-out ones, or there
+is no verdict."""
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from app.spec.dataset import SplitName
 from workers.engine import statistics
 from workers.engine.evaluate import eval_mode
 from workers.engine.losses import kl_divergence
@@ -18,6 +20,11 @@ from workers.networks import Net
 from workers.networks.integers import Integers
 
 LEVEL = 0.05
+EXAMPLES: Mapping[SplitName, str] = {
+    "test": "held-out",
+    "validation": "validation",
+    "train": "training",
+}
 
 
 @dataclass(frozen=True)
@@ -183,10 +190,16 @@ def doubt_of_teacher(teacher: Answers, baseline: Answers) -> str | None:
     )
 
 
-def verdict(change: dict[str, Any], pairs: Sequence[Pair]) -> tuple[str, str]:
-    """helped, hurt or not distinguishable, and the sentence that says why."""
+def verdict(
+    change: dict[str, Any], pairs: Sequence[Pair], split: SplitName = "test"
+) -> tuple[str, str]:
+    """helped, hurt or not distinguishable, and the sentence that says why.
+
+    What both were trained on distinguishes nothing: new examples could be answered otherwise.
+    """
     gain, p = change["accuracy"], change["p"]
-    word = "not distinguishable" if p >= LEVEL else "helped" if gain > 0 else "hurt"
+    told = split != "train" and p < LEVEL
+    word = "not distinguishable" if not told else "helped" if gain > 0 else "hurt"
     low, high = (f"{100 * bound:+.2f}" for bound in change["interval"])
     numbers = f"{100 * gain:+.2f} points of accuracy, 95 % interval {low} to {high}"
     if change["over"] == "seeds":
@@ -197,20 +210,30 @@ def verdict(change: dict[str, Any], pairs: Sequence[Pair]) -> tuple[str, str]:
         sentence = (
             f"Over {len(pairs)} seeds the distilled student has {student:.2f} %, the same student "
             f"trained without the teacher {baseline:.2f} %: {numbers} (paired t-tests: "
-            f"p = {change['p_seeds']:.2g} over seeds, {change['p_examples']:.2g} over examples): "
+            f"p = {change['p_seeds']:.2g} over seeds, {change['p_examples']:.2g} over examples)"
         )
     else:
         first = pairs[0]
         sentence = (
-            f"On {len(first.student.right):,} held-out examples the distilled student made "
-            f"{int((~first.student.right).sum()):,} errors, the same student trained without the "
-            f"teacher {int((~first.baseline.right).sum()):,} ({numbers}, McNemar p = {p:.2g}): "
+            f"On {len(first.student.right):,} {EXAMPLES[split]} examples the distilled student "
+            f"made {int((~first.student.right).sum()):,} errors, the same student trained without "
+            f"the teacher {int((~first.baseline.right).sum()):,} ({numbers}, McNemar p = {p:.2g})"
+        )
+    if split == "train":
+        return word, (
+            f"{sentence}. Both were trained on these examples, and the data set holds out no "
+            "others: whether distillation helps on new ones cannot be told."
         )
     sentence += {
-        "helped": "distillation helped.",
-        "hurt": "distillation hurt.",
-        "not distinguishable": "the difference is not distinguishable from chance.",
+        "helped": ": distillation helped.",
+        "hurt": ": distillation hurt.",
+        "not distinguishable": ": the difference is not distinguishable from chance.",
     }[word]
+    if split == "validation":
+        sentence += (
+            " There is no test split: epochs are chosen by these examples too, so that both may do "
+            "less well on new ones."
+        )
     if change["over"] == "examples":
         sentence += (
             " This speaks of these two runs only; three seeds or more would speak of the method."

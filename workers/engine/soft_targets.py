@@ -45,9 +45,11 @@ class SoftTargets:
         arithmetic: Arithmetic,
         progress: Callable[[int, int], None],
         waiting: Callable[[], None] = lambda: None,
+        *,
+        exact: bool = False,
     ) -> None:
         """`view` names data, augmentation and view seed; `progress` hears (examples done, all), and
-        `waiting` is called while another job runs the pass."""
+        `waiting` is called while another job runs the pass. `exact` stores float32 always."""
         self.teachers = teachers
         self.transfer = transfer
         self.view = view
@@ -55,6 +57,8 @@ class SoftTargets:
         self.arithmetic = arithmetic
         self.progress = progress
         self.waiting = waiting
+        half = transfer.views.many and not exact
+        self.stored: type[np.floating] = np.float16 if half else np.float32
         self.passes = 0
         """Teacher passes run by this process; zero when all was in the cache."""
         self._epoch: int | None = None
@@ -79,6 +83,7 @@ class SoftTargets:
             epoch=epoch,
             device=self.arithmetic.device.type,
             precision=self.arithmetic.precision,
+            stored=self.stored.__name__,
         )
         with self.cache.turn("soft_targets", key, self.waiting) as path:
             if path is None:
@@ -100,8 +105,7 @@ class SoftTargets:
             for index in everything.split(PASS_BATCH):
                 outputs.append(wide(network(self.transfer.batch(index, epoch).inputs)).cpu())
                 self.progress(int(index[-1]) + 1, len(self.transfer))
-        stored = np.float16 if self.transfer.views.many else np.float32
-        return torch.cat(outputs).numpy().astype(stored)
+        return torch.cat(outputs).numpy().astype(self.stored)
 
 
 class RecordedTargets:

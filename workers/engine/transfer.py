@@ -50,6 +50,11 @@ class Transfer:
         return Batch(images, labels, index, epoch)
 
 
+def evenly(rows: int, most: int) -> Tensor:
+    """At most so many positions, evenly spread over the rows: a file may be sorted by class."""
+    return torch.linspace(0, rows - 1, min(rows, most), dtype=torch.float64).round().long()
+
+
 def transfer_rows(labels: Tensor | None, examples: int, spec: TransferSpec) -> Tensor | None:
     """The rows of the train split that a job's transfer set keeps; None is all of them."""
     if not spec.exclude_classes and spec.fraction == 1:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from app.spec.methods import DML
 from workers.engine.bench import Bench, Targets
+from workers.engine.evaluate import statistics_kept
 from workers.engine.losses import hard_loss, kl_divergence, log_soften, log_soften_ensemble
 from workers.engine.stages import Batch, Clock, Plan, Terms, Turn
 from workers.methods.cohort import called, cohort, cohort_stage
@@ -38,7 +39,7 @@ def mutual_turns(method: DML, networks: Sequence[nn.Module], targets: Targets | 
         if k == 0:
             logits[:] = [network(batch.inputs) for network in networks]
         else:
-            with torch.no_grad():
+            with torch.no_grad(), statistics_kept(networks[k - 1]):
                 logits[k - 1] = networks[k - 1](batch.inputs)
         return mutual_terms(method, logits, k, batch, targets(batch) if targets else ())
 

@@ -10,6 +10,7 @@ from app.spec.problems import Refused
 from workers.engine.bench import Bench
 from workers.engine.losses import hard_loss
 from workers.engine.stages import Batch, Clock, Plan, Terms, mix
+from workers.engine.transfer import evenly
 from workers.methods.observe import accuracy
 from workers.methods.registry import plan
 from workers.networks.growth import grow
@@ -24,7 +25,8 @@ STATISTICS = 512
 def net2net(method: Net2Net, bench: Bench) -> Plan:
     """One stage: from the teacher's function on, cross-entropy at a fraction of the rate."""
     transfer = bench.transfer()
-    student = grown(method, bench, transfer.inputs[:STATISTICS])
+    seen = transfer.inputs[evenly(len(transfer), STATISTICS)]
+    student = grown(method, bench, seen)
 
     def objective(batch: Batch, _clock: Clock) -> Terms:
         assert batch.labels is not None  # noqa: S101  (refused before the job was queued)

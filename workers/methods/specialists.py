@@ -172,7 +172,7 @@ def stage_of(method: Specialists, bench: Bench, specialist: Specialist, number: 
     return replace(
         stage,
         trainee=specialist,
-        training=bench.training.model_copy(update={"epochs": epochs}),
+        training=bench.training.shortened(epochs),
         select=bench.select if evaluate is not None and measured else Select(metric="last"),
         evaluate=evaluate,
         parameter_groups=lambda: [group],

@@ -18,11 +18,12 @@ Soft = Callable[[Tensor, "Sequence[Tensor]", Tensor | None, Clock], tuple[Tensor
 the loss, and what is logged beside it."""
 
 
-def taught(bench: Bench, soft: Soft, *, hard_weight: float = 1.0) -> Plan:
-    """One stage: hard_weight cross_entropy(z_s, y) + the soft term."""
+def taught(bench: Bench, soft: Soft, *, hard_weight: float = 1.0, exact: bool = False) -> Plan:
+    """One stage: hard_weight cross_entropy(z_s, y) + the soft term, of float32 targets where they
+    must be `exact`."""
     student = bench.student()
     transfer = bench.transfer()
-    targets = bench.soft_targets(transfer)
+    targets = bench.soft_targets(transfer, exact=exact)
 
     def objective(batch: Batch, clock: Clock) -> Terms:
         teachers = targets(batch)

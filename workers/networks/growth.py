@@ -68,7 +68,7 @@ def _take_statistics(network: Net, new: set[str], examples: Tensor) -> None:
         norm.bias.copy_(mean)
 
     hooks = [network.get_submodule(name).register_forward_pre_hook(undo) for name in names]
-    network.eval()(examples)
+    network.eval()(examples.cpu())  # where it was built
     network.train()
     for hook in hooks:
         hook.remove()

@@ -46,6 +46,11 @@ class Method(Spec):
         return True
 
     @property
+    def batch_norm(self) -> bool:
+        """Whether it trains a BatchNorm over vectors, or maps of one pixel, of its own."""
+        return False
+
+    @property
     def whole_after_epochs(self) -> float:
         """Epochs of a stage after which every term of its loss has its full weight."""
         return 0.0

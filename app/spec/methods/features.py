@@ -77,6 +77,10 @@ class FitNets(TwoStages):
     def staged(self) -> bool:
         return not self.one_stage
 
+    @property
+    def batch_norm(self) -> bool:
+        return self.one_stage
+
     def favourites(self, teacher: Taps, student: Taps) -> list[str]:
         names = common(teacher, student)
         return names[len(names) // 2 :][:1]

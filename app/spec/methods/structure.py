@@ -53,6 +53,10 @@ class ONE(Branches):
     ramp_epochs: float | None = Field(default=None, ge=0, le=10_000)
     """R; null is the paper's 80 of 300 epochs in proportion to this job's."""
 
+    @property
+    def batch_norm(self) -> bool:
+        return True
+
 
 class FFL(Branches):
     """Feature fusion learning (Kim, Hyun, Chung and Kwak 2019, arXiv 1904.09058). No teacher.
@@ -74,6 +78,10 @@ class FFL(Branches):
     """T."""
     ramp_epochs: float | None = Field(default=None, ge=0, le=10_000)
     """R; null is the paper's 80 of 300 epochs in proportion to this job's."""
+
+    @property
+    def batch_norm(self) -> bool:
+        return True
 
 
 class EnsembleNet(Branches):
