@@ -27,13 +27,16 @@ class Source:
 
 
 def source(name: str) -> Source:
-    """By name: mnist, mnist-all, digits, cifar100, or cifar100@s: the first s of each split."""
+    """By name: mnist, mnist-raw, mnist-raw-all, digits, cifar100, or cifar100@s, the first s of
+    each split."""
     base, _, scale = name.partition("@")
     match base:
         case "mnist":  # 50,000 + 10,000 for whatever is chosen
             return Source(_from_file("mnist", validation=1 / 6), _mnist)
-        case "mnist-all":  # all 60,000
-            return Source(_from_file("mnist-all", validation=0.0), _mnist)
+        case "mnist-raw":  # pixels from 0 to 1 as they are
+            return Source(_from_file("mnist-raw", validation=1 / 6, normalize="none"), _mnist)
+        case "mnist-raw-all":  # all 60,000
+            return Source(_from_file("mnist-raw-all", validation=0.0, normalize="none"), _mnist)
         case "digits":
             return Source(
                 {"name": "digits", "source": {"kind": "builtin", "name": "digits"}}, lambda _: None
@@ -61,11 +64,12 @@ def prepared(name: str, home: Path) -> PreparedFile:
     return PreparedFile(file=path, facts=DatasetFacts.model_validate_json(facts_path.read_bytes()))
 
 
-def _from_file(name: str, validation: float) -> dict[str, Any]:
+def _from_file(name: str, *, validation: float, normalize: str = "auto") -> dict[str, Any]:
     return {
         "name": name,
         "source": {"kind": "file", "file": "file_0"},
         "splits": {"validation": validation},
+        "normalize": normalize,
     }
 
 

@@ -14,6 +14,7 @@ PLACES = (
     "budget",
     "candidates",
     "chosen",
+    "search",
     "small",
     "deprived",
     "few",

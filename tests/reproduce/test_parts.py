@@ -46,7 +46,9 @@ def test_a_scale_is_told_by_its_names_and_never_meets_the_table() -> None:
     assert (training["epochs"], training["schedule"]["milestones"]) == (240, [150, 180, 210])
 
 
-@pytest.mark.parametrize("name", ["a/no-3/0", "a/only-7-8/0", "a/few-hard/0", "a/held-out-kd-4/0"])
+@pytest.mark.parametrize(
+    "name", ["a/no-3/0", "a/only-7-8/0", "a/few-hard/0", "a/held-out-kd-4/0", "a/search/0"]
+)
 def test_what_chooses_on_validation_never_trains_on_it(name: str) -> None:
     """Nor do its teachers."""
-    assert {run.data for run in BOOK.order([name])} == {"mnist"}
+    assert {run.data for run in BOOK.order([name])} == {hinton.HELD_OUT}
