@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     api_processes: int = Field(default=1, ge=1, le=64)
     """API processes that `make serve` starts on one socket: one is bound to a single core."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Trainings that one worker runs side by side: as many as it has accelerators."""
+    """Trainings that one worker runs side by side, on different GPUs: as many as there are."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of one training; empty shares the cores among `workers`."""
     device: str = "auto"

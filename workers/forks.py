@@ -166,13 +166,14 @@ class Forked:
             return self._code
 
 
-def may_fork(device: str, nvidia: Path = Path("/dev/nvidiactl")) -> bool:
+def may_fork(device: str, nodes: Path = Path("/dev")) -> bool:
     """Whether trainers may be forked: those for the CPU only.
 
     A fork survives no CUDA context. The fork server makes none, but that has not been proven on a
     machine with a GPU, where starting torch is a small part of a training anyway.
     """
-    return device == "cpu" or (device == "auto" and not nvidia.exists())
+    gpu = any((nodes / name).exists() for name in ("nvidiactl", "dxg"))  # dxg: under Windows
+    return device == "cpu" or (device == "auto" and not gpu)
 
 
 class Forks:

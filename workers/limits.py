@@ -22,7 +22,7 @@ OOM_SCORE = 500
 
 _PR_SET_NO_NEW_PRIVS = 38
 _OUT_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc")
-"""How torch says it on the CPU and on CUDA, and C++."""
+"""How torch says it on the CPU, and C++."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,12 @@ def impose(bounds: Bounds) -> None:
 
 def overstepped(error: BaseException) -> Refused | None:
     """The problem, where an exception comes from such a bound."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, of an accelerator
+        return Refused.invalid(
+            "over_accelerator_memory",
+            "This takes more memory than the accelerator has left.",
+            hint="Take a smaller batch_size or a smaller network, or free the accelerator.",
+        )
     if isinstance(error, MemoryError) or any(word in str(error) for word in _OUT_OF_MEMORY):
         return over_memory()
     if isinstance(error, OSError) and error.errno == errno.EFBIG:

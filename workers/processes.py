@@ -34,7 +34,10 @@ ALLOWED = frozenset(
         *("STILLHOUSE_DEVICE", "STILLHOUSE_THREADS", "STILLHOUSE_CACHE_BYTES"),
     }
 )
-ALLOWED_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "OMP_", "GOMP_", "MKL_", "KMP_", "TORCH_")
+ALLOWED_PREFIXES = (
+    *("LC_", "OMP_", "GOMP_", "MKL_", "KMP_", "TORCH_", "PYTORCH_"),
+    *("CUDA_", "CUBLAS_", "CUDNN_", "NVIDIA_"),
+)
 
 
 class ProtocolError(Exception):
@@ -50,12 +53,16 @@ def trainer_environment(home: Path, source: Mapping[str, str] = os.environ) -> d
     }
     home = home.absolute()
     # Libraries keep caches in HOME, and people keep credentials there.
-    return kept | {
-        "STILLHOUSE_HOME": str(home),
-        "HOME": str(home),
-        "TORCHINDUCTOR_CACHE_DIR": str(home / "compiled"),
-        "PYTHONUNBUFFERED": "1",
-    }
+    return (
+        {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+        | kept
+        | {  # see engine/device.py
+            "STILLHOUSE_HOME": str(home),
+            "HOME": str(home),
+            "TORCHINDUCTOR_CACHE_DIR": str(home / "compiled"),
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
 
 
 class Spawner:

@@ -9,6 +9,7 @@ from app.queue import TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.states import State
 from app.storage import Storage, free_bytes
+from workers.accelerators import Accelerators, visible
 from workers.attempt import Attempt
 from workers.ledger import Ledger
 from workers.room import bytes_needed
@@ -43,6 +44,7 @@ class Supervisor:
         self._worker = worker
         self._shutdown = shutdown
         self._priorities = priorities
+        self._accelerators = Accelerators(settings.device, visible())
         self._rest_until: dict[str, float] = {}
 
     def run(self, job_id: str) -> None:
@@ -74,15 +76,16 @@ class Supervisor:
         claim = self._ledger.claim(job_id, self._worker)
         if claim is None:
             return
-        attempt = Attempt(
-            claim,
-            ledger=self._ledger,
-            storage=self._storage,
-            standby=self._standby,
-            settings=self._settings,
-            shutdown=self._shutdown,
-        )
-        state = attempt.run()
+        with self._accelerators.one() as device:
+            attempt = Attempt(
+                claim,
+                ledger=self._ledger,
+                storage=self._storage,
+                standby=self._standby,
+                settings=self._settings.model_copy(update={"device": device}),
+                shutdown=self._shutdown,
+            )
+            state = attempt.run()
         if state is State.QUEUED and attempt.blameless:
             self._rest_until[job_id] = time.monotonic() + self._settings.disk_full_pause_s
         elif state is State.QUEUED:

@@ -12,13 +12,16 @@ from safetensors.numpy import load_file
 
 from app.spec.dataset import DatasetSpec
 from app.spec.job import Select
-from app.spec.jobfile import PreparedFile
+from app.spec.jobfile import PreparedFile, Resolved
 from app.spec.methods import METHODS
 from app.spec.problems import Refused
 from tests.engine.conftest import TEACHER, Recorder, job_file
 from workers.data.inspect import inspect_dataset
+from workers.data.prepare import prepare
 from workers.data.prepared import Prepared
+from workers.data.raw import Raw, RawSplit
 from workers.engine.cache import Cache
+from workers.engine.device import place
 from workers.engine.evaluate import validation_metrics
 from workers.engine.job import run_job
 from workers.methods import plan
@@ -104,6 +107,47 @@ def test_the_least_loss_is_the_best(run) -> None:
     assert Select(metric="validation/loss").mode == "min"
     assert Select().mode == Select(metric="validation/agreement").mode == "max"
     assert Select(metric="validation/loss", mode="max").mode == "max"
+
+
+def test_a_job_goes_on_where_its_first_device_is_missing(
+    digits, teacher_file, tmp_path, capfd
+) -> None:
+    file = job_file(digits, [teacher_file], epochs=1, baseline=None)
+    begun = {"device": "cuda", "threads": 1, "precision": "bf16"}
+    file = file.model_copy(update={"resolved": Resolved(**begun)})
+    recorder = Recorder()
+    run_job(file, digits, tmp_path, Cache(tmp_path / "cache", 10**9), recorder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    assert recorder.all("resolved") == [{**begun, "device": device}]
+    assert ("begun on cuda" in capfd.readouterr().out) is (device == "cpu")
+
+
+def test_what_is_resolved_is_kept_where_it_can_be(monkeypatch) -> None:
+    gpu, cpu = (Resolved(device=name, threads=1, precision="fp32") for name in ("cuda", "cpu"))
+    assert place("cpu", gpu) == (torch.device("cpu"), cpu)
+    assert place("auto", cpu) == (torch.device("cpu"), cpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert place("auto", cpu) == (torch.device("cpu"), cpu)  # the same bytes as before
+    assert place("auto", gpu) == (torch.device("cuda"), gpu)
+    assert place("cuda:1", gpu) == (torch.device("cuda:1"), gpu)
+    assert place("cuda:1", cpu) == (torch.device("cuda:1"), gpu)
+
+
+@pytest.mark.parametrize("augment", ["flip", "crop", "shift"])
+def test_images_of_sixteen_bits_are_learned_from(tmp_path, augment) -> None:
+    x = np.random.default_rng(0).integers(0, 65536, (60, 8, 8), np.uint16)
+    raw = Raw({"train": RawSplit(x, np.arange(60) % 10, None)}, 10, None, None)
+    path = tmp_path / "deep.safetensors"
+    spec = DatasetSpec.model_validate(
+        {"name": "deep", "source": {"kind": "file", "file": "file_0"}}
+    )
+    data = PreparedFile(file=path, facts=prepare(raw, spec, path))
+    assert data.facts.feature_dtype == "uint16"
+    file = job_file(
+        data, None, method={"name": "supervised"}, training={"augment": [{"name": augment}]}
+    )
+    run_job(file, data, tmp_path, Cache(tmp_path / "cache", 10**9), Recorder())
+    assert report(tmp_path)["student"]["examples"] > 0
 
 
 def test_teachers_pass_once_and_later_jobs_not_at_all(run) -> None:

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -154,10 +153,12 @@ def test_a_forked_training_gives_the_student_of_one_that_was_not(hatchery, born,
 
 
 def test_only_trainers_for_the_cpu_are_forked(tmp_path):
-    nvidia = tmp_path / "nvidiactl"
-    assert may_fork("auto", nvidia)
-    assert may_fork("cpu", nvidia)
-    assert not may_fork("cuda", nvidia)
-    nvidia.touch()
-    assert not may_fork("auto", nvidia)
-    assert may_fork("cpu", Path(nvidia))
+    assert may_fork("auto", tmp_path)
+    assert may_fork("cpu", tmp_path)
+    assert not may_fork("cuda", tmp_path)
+    for name in ("nvidiactl", "dxg"):
+        node = tmp_path / name
+        node.touch()
+        assert not may_fork("auto", tmp_path)
+        assert may_fork("cpu", tmp_path)
+        node.unlink()

@@ -90,6 +90,17 @@ def test_torch_says_it_in_its_own_words():
     assert found["code"] == "over_memory"
 
 
+def test_an_accelerator_s_memory_is_not_the_machine_s():
+    found = told(
+        "import torch\n"
+        "try:\n    raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')\n"
+        "except RuntimeError as error:\n    problem = overstepped(error).as_problem()\n"
+        "print(json.dumps(problem))"
+    )
+    assert (found["status"], found["code"]) == (422, "over_accelerator_memory")
+    assert "batch_size" in found["detail"]
+
+
 def test_a_file_beyond_the_bound_is_an_error_and_no_death(tmp_path):
     found = told(
         f"impose(Bounds(file_bytes={MIB}))\n"

@@ -87,8 +87,10 @@ class Data:
     def split(self, name: str) -> Resident:
         if name not in self._splits:
             stored = self.prepared.split(name)
+            # torch indexes no uint16 on an accelerator, and mirrors none anywhere.
+            x = stored.x.int() if stored.x.dtype == torch.uint16 else stored.x
             self._splits[name] = Resident(
-                stored.x.to(self.device),
+                x.to(self.device),
                 None if stored.y is None else stored.y.to(self.device),
                 None if stored.teacher_logits is None else stored.teacher_logits.to(self.device),
             )

@@ -40,8 +40,9 @@ def save(
 ) -> None:
     """Writes to a temporary file, syncs it, and gives it its name: whole or not there at all."""
     tensors: dict[str, Tensor] = {"rng.cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        tensors["rng.cuda"] = torch.cuda.get_rng_state()
+    device = next(trainee.parameters()).device
+    if device.type == "cuda":
+        tensors["rng.cuda"] = torch.cuda.get_rng_state(device)
     tensors |= {f"trainee.{name}": value for name, value in trainee.state_dict().items()}
     tensors |= {f"best.{name}": value for name, value in position.best.items()}
     groups = []
@@ -114,6 +115,7 @@ def restore(
 ) -> Position:
     """Puts everything back as it was when the checkpoint was written."""
     trainee.load_state_dict(saved.under("trainee"))
+    device = next(trainee.parameters()).device
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in saved.under(f"optimizer.{number}").items():
@@ -124,12 +126,12 @@ def restore(
         _lay_out_alike(optimizer)
     scaler.load_state_dict(saved.document["scaler"])
     if "meter" in saved.tensors:
-        meter.sums = saved.tensors["meter"].to(next(trainee.parameters()).device)
+        meter.sums = saved.tensors["meter"].to(device)
         meter.names = tuple(saved.document["meter"]["names"])
         meter.weight = saved.document["meter"]["weight"]
     torch.set_rng_state(saved.tensors["rng.cpu"])
-    if "rng.cuda" in saved.tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(saved.tensors["rng.cuda"])
+    if "rng.cuda" in saved.tensors and device.type == "cuda":
+        torch.cuda.set_rng_state(saved.tensors["rng.cuda"], device)
     return Position(
         step=saved.document["step"],
         best_metric=saved.document["best_metric"],

@@ -18,6 +18,32 @@ def pick_device(wanted: str) -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def place(wanted: str, resolved: Resolved) -> tuple[torch.device, Resolved]:
+    """Where a job is trained that may have begun elsewhere, and what is then resolved.
+
+    `auto` goes on where it began, if there is such a device here; precision and threads stay.
+    """
+    here = pick_device(wanted)
+    if wanted == "auto" and here.type != resolved.device == "cpu":
+        here = torch.device("cpu")
+    return here, resolved.model_copy(update={"device": here.type})
+
+
+def make_faithful(device: torch.device) -> None:
+    """Makes kernels of an accelerator compute what is asked, in the same order each time: float32
+    products in float32 (cuDNN takes TF32), and no sums in whatever order threads come. Warns of
+    operations that have no such kernel."""
+    if device.type != "cuda":
+        return
+    # cuBLAS reads it at a process's first product: a trainer has it from its worker.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.cuda.set_device(device)
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(mode=True, warn_only=True)
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 matrix products run in hardware."""
     if device.type == "cuda":

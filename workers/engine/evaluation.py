@@ -12,7 +12,7 @@ from app.spec.dataset import SplitName
 from app.spec.jobfile import PreparedFile, TeacherFile
 from workers.data.prepared import Prepared
 from workers.engine.bench import Data, load_teacher
-from workers.engine.device import Arithmetic
+from workers.engine.device import Arithmetic, make_faithful
 from workers.engine.evaluate import predict
 from workers.engine.losses import log_soften
 from workers.engine.report import Answers, measures
@@ -33,6 +33,7 @@ def evaluate_checkpoint(
 
     Names of classes come from the network, or else from the dataset.
     """
+    make_faithful(device)
     network = load_teacher(subject, dataset.facts.preprocess.model_dump())
     network.to(device)
     examples = Data(Prepared.open(dataset.file), device).split(split)

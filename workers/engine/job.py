@@ -26,7 +26,7 @@ from workers.engine.cache import Cache
 from workers.engine.compare import Compared, compare, wants_baseline
 from workers.engine.conduct import ENGINE_VERSION, Conductor, Trained
 from workers.engine.curves import Recorder
-from workers.engine.device import Arithmetic, pick_device, resolve
+from workers.engine.device import Arithmetic, make_faithful, place, resolve
 from workers.engine.evaluate import predict, validation_metrics
 from workers.engine.keep import Keep
 from workers.engine.losses import log_soften, log_soften_ensemble
@@ -63,9 +63,14 @@ def run_job(
     resolved = file.resolved or resolve(
         file.device, file.threads, job.training.precision, job.student.network.flops
     )
+    began_on = resolved.device
+    device, resolved = place(file.device, resolved)
+    if resolved.device != began_on:
+        told = f"begun on {began_on}, goes on on {device}: not the same bytes as there"
+        print(told, flush=True)  # noqa: T201  (into the job's log)
     reporter.send("resolved", **resolved.model_dump())
     torch.set_num_threads(resolved.threads)
-    device = pick_device(file.device if file.device != "auto" else resolved.device)
+    make_faithful(device)
     arithmetic = Arithmetic(device, resolved.precision)
 
     facts = dataset.facts

@@ -27,7 +27,7 @@ from app.spec.problems import Refused
 from workers.data.prepared import Prepared
 from workers.engine import statistics
 from workers.engine.bench import Data, Resident, load_teacher
-from workers.engine.device import Arithmetic, pick_device
+from workers.engine.device import Arithmetic, make_faithful, pick_device
 from workers.engine.evaluate import predict
 from workers.engine.losses import hard_loss, log_soften
 from workers.engine.transfer import evenly
@@ -56,6 +56,7 @@ def describe(file: ReportFile) -> Knowledge:
     if file.threads is not None:
         torch.set_num_threads(file.threads)
     device = pick_device(file.device)
+    make_faithful(device)
     data = Data(Prepared.open(file.dataset.file), torch.device("cpu"))
     network = None
     if file.teacher is not None:
