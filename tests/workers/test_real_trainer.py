@@ -19,7 +19,7 @@ from workers.standby import Standby
 from workers.supervisor import Supervisor
 from workers.verdicts import Verdicts
 
-EPOCHS = 30
+EPOCHS = 100
 
 
 class Silent:
