@@ -63,6 +63,7 @@ class Attempt:
         standby: Standby,
         settings: Settings,
         shutdown: threading.Event,
+        slot: int = 0,
     ) -> None:
         self._claim = claim
         self._ledger = ledger
@@ -70,7 +71,7 @@ class Attempt:
         self._standby = standby
         self._settings = settings
         self._shutdown = shutdown
-        self._run = Run(settings, storage, claim)
+        self._run = Run(settings, storage, claim, slot)
         self._log = Transcript(claim.log_end)
         self._trainer: Trainer | None = None
         self._obituary = Obituary()

@@ -53,16 +53,14 @@ def trainer_environment(home: Path, source: Mapping[str, str] = os.environ) -> d
     }
     home = home.absolute()
     # Libraries keep caches in HOME, and people keep credentials there.
-    return (
-        {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
-        | kept
-        | {  # see engine/device.py
-            "STILLHOUSE_HOME": str(home),
-            "HOME": str(home),
-            "TORCHINDUCTOR_CACHE_DIR": str(home / "compiled"),
-            "PYTHONUNBUFFERED": "1",
-        }
-    )
+    own = {
+        "STILLHOUSE_HOME": str(home),
+        "HOME": str(home),
+        "TORCHINDUCTOR_CACHE_DIR": str(home / "compiled"),
+        "PYTHONUNBUFFERED": "1",
+    }
+    # Read at the first product, which is before there is an order: see engine/device.py.
+    return {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} | kept | own
 
 
 class Spawner:

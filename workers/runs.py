@@ -28,8 +28,9 @@ HASTE = 16
 class Run:
     """One attempt's folder."""
 
-    def __init__(self, settings: Settings, storage: Storage, claim: Claim) -> None:
+    def __init__(self, settings: Settings, storage: Storage, claim: Claim, slot: int = 0) -> None:
         self._settings = settings
+        self._slot = slot
         self._claim = claim
         self._blobs = BlobCache(storage, settings.home, settings.blob_cache_bytes)
         self.folder = settings.home.absolute() / "runs" / claim.job_id / str(claim.token)
@@ -83,6 +84,7 @@ class Run:
             files={id_: self._path(sha256) for id_, sha256 in claim.files.items()},
             resolved=Resolved.model_validate(claim.resolved) if claim.resolved else None,
             device=settings.device,
+            slot=self._slot,
             threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.workers),
             # Workers that are killed again and again should not fail a job that is well.
             checkpoint_every_s=settings.checkpoint_every_s / HASTE**claim.fruitless,

@@ -9,10 +9,10 @@ from app.queue import TRAIN_QUEUES, Doorbell
 from app.settings import Settings
 from app.states import State
 from app.storage import Storage, free_bytes
-from workers.accelerators import Accelerators, visible
 from workers.attempt import Attempt
 from workers.ledger import Ledger
 from workers.room import bytes_needed
+from workers.slots import Slots
 from workers.standby import Standby
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Supervisor:
         self._worker = worker
         self._shutdown = shutdown
         self._priorities = priorities
-        self._accelerators = Accelerators(settings.device, visible())
+        self._slots = Slots()
         self._rest_until: dict[str, float] = {}
 
     def run(self, job_id: str) -> None:
@@ -76,14 +76,15 @@ class Supervisor:
         claim = self._ledger.claim(job_id, self._worker)
         if claim is None:
             return
-        with self._accelerators.one() as device:
+        with self._slots.one() as slot:
             attempt = Attempt(
                 claim,
                 ledger=self._ledger,
                 storage=self._storage,
                 standby=self._standby,
-                settings=self._settings.model_copy(update={"device": device}),
+                settings=self._settings,
                 shutdown=self._shutdown,
+                slot=slot,
             )
             state = attempt.run()
         if state is State.QUEUED and attempt.blameless:

@@ -8,7 +8,7 @@ from app.jobs import repository
 from app.jobs.materials import Material
 from app.jobs.schemas import Warned
 from app.spec.job import JobSpec
-from app.spec.methods import DIST, DKD, KD, NKD, Logits
+from app.spec.methods import KD, Logits
 from app.spec.methods.base import Method
 
 
@@ -51,8 +51,8 @@ def _about_teachers(session: Session, spec: JobSpec, material: Material) -> Iter
             code="teacher_unused",
             detail=f"{unheard} is the weight of the soft term: with 0 the teacher is never heard.",
         )
-    if student.classes == 2 and (silent := _silent_at_two(spec.method)):
-        yield Warned(pointer="/method", code="silent_with_two_classes", detail=silent)
+    if student.classes == 2 and (why := spec.method.silent_with_two_classes):
+        yield Warned(pointer="/method", code="silent_with_two_classes", detail=why)
 
 
 def _unheard(method: Method) -> str | None:
@@ -60,26 +60,6 @@ def _unheard(method: Method) -> str | None:
     if isinstance(method, KD) and method.soft_weight is not None:
         return "soft_weight" if method.soft_weight == 0 else None
     return "alpha" if isinstance(method, KD | Logits) and method.alpha == 0 else None
-
-
-def _silent_at_two(method: Method) -> str | None:
-    """Which term is a constant where there are two classes, and why."""
-    match method:
-        case KD(standardise=True):
-            return (
-                "Standardised logits of two classes are +0.71 and -0.71 whatever they were: the "
-                "soft term has no gradient. Leave standardise out."
-            )
-        case DKD() | NKD():
-            return (
-                "Beside the right class there is one other, whose renormalised probability is 1: "
-                f"the term of weight {'beta' if isinstance(method, DKD) else 'gamma'} is 0."
-            )
-        case DIST():
-            return (
-                "Two probabilities correlate by 1 or -1: the term of weight beta has no gradient."
-            )
-    return None
 
 
 def _about_bits(spec: JobSpec) -> Iterator[Warned]:

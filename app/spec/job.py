@@ -1,6 +1,7 @@
 """A job: what to distil, from whom, on what, and how."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -71,8 +72,17 @@ class Baseline(Spec):
         return self
 
 
-def _better(chosen: dict[str, Any]) -> Literal["max", "min"]:
-    return "min" if chosen.get("metric") == "validation/loss" else "max"
+MODES: Final[Mapping[str, Literal["max", "min"]]] = {
+    "validation/accuracy": "max",
+    "validation/loss": "min",
+    "validation/agreement": "max",
+}
+"""What epochs and students may be chosen by, and which way. Never by the split that is reported:
+the best of many would look better there than it is."""
+
+
+def _mode(chosen: dict[str, Any]) -> Literal["max", "min"]:
+    return MODES.get(chosen.get("metric", ""), "max")
 
 
 class Select(Spec):
@@ -81,7 +91,7 @@ class Select(Spec):
     metric: Literal["validation/accuracy", "validation/loss", "validation/agreement", "last"] = (
         "validation/accuracy"
     )
-    mode: Literal["max", "min"] = Field(default_factory=lambda chosen: _better(chosen))
+    mode: Literal["max", "min"] = Field(default_factory=_mode)
     """Whether more of it is better, or less; left out, less loss and more of anything else."""
 
     @classmethod

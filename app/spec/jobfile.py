@@ -77,6 +77,8 @@ class JobFile(Spec):
     files: dict[FileId, Path] = Field(default_factory=dict)
     resolved: Resolved | None = None
     device: str = "auto"
+    slot: int = Field(default=0, ge=0)
+    """Which of a worker's trainings this is; of several GPUs that `device` leaves open, which."""
     threads: int | None = Field(default=None, ge=1)
     checkpoint_every_s: float = Field(default=60.0, gt=0)
     checkpoint: Checkpoint | None = None

@@ -1,20 +1,13 @@
 """What a sweep's jobs come to: where it stands, how they compare, which one is best."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
+from app.spec.job import MODES
 from app.spec.sweep import SweepSpec
 from app.states import State
 from app.sweeps.repository import Line
 from app.sweeps.schemas import Best, Row
-
-MODES: Final[Mapping[str, str]] = {
-    "validation/accuracy": "max",
-    "validation/loss": "min",
-    "validation/agreement": "max",
-}
-"""What students may be chosen by. Never by the split that is reported: the best of many would look
-better there than it is."""
 
 
 def rows(spec: SweepSpec, lines: Sequence[Line]) -> list[Row]:

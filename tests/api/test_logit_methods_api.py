@@ -56,6 +56,9 @@ def test_another_methods_alpha_is_not_the_teachers_weight(api: httpx.Client, row
         ({"name": "dkd"}, "beta"),
         ({"name": "nkd"}, "gamma"),
         ({"name": "dist"}, "beta"),
+        ({"name": "dist", "beta": 0}, None),
+        ({"name": "dkd", "beta": 0}, None),
+        ({"name": "nkd", "gamma": 0}, None),
         ({"name": "kd"}, None),
     ],
 )

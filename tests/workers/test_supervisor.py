@@ -6,6 +6,7 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psutil
 import pytest
@@ -49,8 +50,8 @@ class World:
     def job(self, **spec) -> str:
         return add_job(self.database, self.dataset, **spec)
 
-    def run(self, job_id: str, body: str, *, go_on: bool = False) -> Job:
-        """One attempt, or with `go_on` all that a ring leads to; the row afterwards."""
+    def worker(self, body: str) -> tuple[Supervisor, Standby]:
+        """Whose trainers run `body`."""
 
         def spawn():
             trainer = fake_trainer(self.spawner, self.settings.home, body)
@@ -67,6 +68,11 @@ class World:
             worker="w",
             shutdown=self.shutdown,
         )
+        return supervisor, standby
+
+    def run(self, job_id: str, body: str, *, go_on: bool = False) -> Job:
+        """One attempt, or with `go_on` all that a ring leads to; the row afterwards."""
+        supervisor, standby = self.worker(body)
         (supervisor.run if go_on else supervisor.attempt)(job_id)
         standby.close()
         assert not any(trainer.is_running() for trainer in self.trainers), "a stray trainer"
@@ -125,6 +131,25 @@ publish("artifact", "student.safetensors", 3, "s", kind="student", format="safet
 events.send("done")
 time.sleep(60)
 """
+
+
+def test_trainings_side_by_side_have_slots_of_their_own(world):
+    """By which they find GPUs of their own."""
+    told = world.settings.home / "told"
+    told.mkdir()
+    body = f"""
+slot = json.loads(Path(order["job_file"]).read_text())["slot"]
+(Path({str(told)!r}) / f"{{os.getpid()}}-{{slot}}").touch()
+while len(list(Path({str(told)!r}).iterdir())) < 2:
+    time.sleep(0.01)
+{FINISHES}"""
+    supervisor, standby = world.worker(body)
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(supervisor.attempt, [world.job(), world.job()]))
+    assert {path.name.partition("-")[2] for path in told.iterdir()} == {"0", "1"}
+    supervisor.attempt(world.job())
+    assert sorted(path.name.partition("-")[2] for path in told.iterdir()) == ["0", "0", "1"]
+    standby.close()
 
 
 def test_everything_that_is_told_is_written(world):

@@ -11,19 +11,22 @@ from app.spec.jobfile import Resolved
 from app.spec.training import auto_precision
 
 
-def pick_device(wanted: str) -> torch.device:
-    """`auto` is the first accelerator, else the CPU."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def pick_device(wanted: str, slot: int = 0) -> torch.device:
+    """`auto` is an accelerator, else the CPU. Of several, where `wanted` names none, slots take
+    theirs in turn."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and slot:
+        return torch.device("cuda", slot % torch.cuda.device_count())
+    return torch.device(wanted)
 
 
-def place(wanted: str, resolved: Resolved) -> tuple[torch.device, Resolved]:
+def place(wanted: str, resolved: Resolved, slot: int = 0) -> tuple[torch.device, Resolved]:
     """Where a job is trained that may have begun elsewhere, and what is then resolved.
 
     `auto` goes on where it began, if there is such a device here; precision and threads stay.
     """
-    here = pick_device(wanted)
+    here = pick_device(wanted, slot)
     if wanted == "auto" and here.type != resolved.device == "cpu":
         here = torch.device("cpu")
     return here, resolved.model_copy(update={"device": here.type})
@@ -40,7 +43,6 @@ def make_faithful(device: torch.device) -> None:
     torch.cuda.set_device(device)
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic = True
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
 
 

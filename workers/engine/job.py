@@ -64,7 +64,7 @@ def run_job(
         file.device, file.threads, job.training.precision, job.student.network.flops
     )
     began_on = resolved.device
-    device, resolved = place(file.device, resolved)
+    device, resolved = place(file.device, resolved, file.slot)
     if resolved.device != began_on:
         told = f"begun on {began_on}, goes on on {device}: not the same bytes as there"
         print(told, flush=True)  # noqa: T201  (into the job's log)

@@ -39,7 +39,7 @@ def dataset_distillation(method: DatasetDistillation, bench: Bench) -> Plan:
         if method.initialisation == "random":
             fresh = build(spec, seed=mix("theta", clock.seed, clock.step))
             start = weights_of(fresh.to(bench.arithmetic.device))
-        # Through so many descents a narrow gradient keeps next to nothing of its direction.
+        # Through so many descents a narrow gradient can point anywhere, even backwards.
         with torch.autocast(bench.arithmetic.device.type, enabled=False):
             theta = synthetic.train_from(network, start, differentiable=True)
             logits = torch.func.functional_call(network, theta, (student.normalise(batch.inputs),))

@@ -55,6 +55,11 @@ class Method(Spec):
         """Epochs of a stage after which every term of its loss has its full weight."""
         return 0.0
 
+    @property
+    def silent_with_two_classes(self) -> str | None:
+        """Which term of the loss is a constant where there are two classes, and why."""
+        return None
+
     def peers_of(self, student: NetworkSpec) -> tuple[NetworkSpec, ...]:  # noqa: ARG002
         """The whole networks that are trained beside the student, at the same time."""
         return ()

@@ -65,6 +65,15 @@ class KD(Method):
             return self.hard_weight > 0
         return self.alpha != 1.0
 
+    @property
+    def silent_with_two_classes(self) -> str | None:
+        if not self.standardise:
+            return None
+        return (
+            "Standardised logits of two classes are +0.71 and -0.71 whatever they were: the soft "
+            "term has no gradient. Leave standardise out."
+        )
+
 
 class Logits(Method):
     """Logit matching (Ba and Caruana 2014, arXiv 1312.6184).

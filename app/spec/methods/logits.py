@@ -8,6 +8,13 @@ from app.spec.methods.base import Method
 from app.spec.schedules import Temperature
 
 
+def _one_other(weight: str) -> str:
+    return (
+        "Beside the right class there is one other, whose renormalised probability is 1: the term "
+        f"of weight {weight} is 0."
+    )
+
+
 class DKD(Method):
     """Decoupled knowledge distillation (Zhao et al. 2022, arXiv 2203.08679).
 
@@ -42,6 +49,10 @@ class DKD(Method):
     @property
     def whole_after_epochs(self) -> float:
         return self.warmup_epochs
+
+    @property
+    def silent_with_two_classes(self) -> str | None:
+        return _one_other("beta") if self.beta > 0 else None
 
 
 class DIST(Method):
@@ -78,6 +89,12 @@ class DIST(Method):
     def needs_labels(self) -> bool:
         return self.hard_weight > 0
 
+    @property
+    def silent_with_two_classes(self) -> str | None:
+        if self.beta == 0:
+            return None
+        return "Two probabilities correlate by 1 or -1: the term of weight beta has no gradient."
+
 
 class NKD(Method):
     """Normalised knowledge distillation (Yang et al. 2023, arXiv 2303.13005).
@@ -97,6 +114,10 @@ class NKD(Method):
     """Weight of the non-target term."""
     temperature: Temperature = 1.0
     """T of the non-target term alone (the paper's lambda). A number or a ramp."""
+
+    @property
+    def silent_with_two_classes(self) -> str | None:
+        return _one_other("gamma") if self.gamma > 0 else None
 
 
 class WTTM(Method):
