@@ -62,10 +62,12 @@ class ForkServer:
                         return 0
                     if self._fork(descriptors):
                         return _trainer(descriptors)
-                elif key.fileobj is key.data.channel:
-                    self._reap(key.data)
-                else:
-                    self._tell_end(key.data)
+                    continue
+                forked: Forked = key.data
+                if key.fileobj is forked.channel:
+                    self._reap(forked)
+                elif self._trainers.get(forked.pid) is forked:
+                    self._tell_end(forked)  # unless an event of the same moment had it reaped
 
     def _fork(self, descriptors: list[int]) -> bool:
         """True in the child."""

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -79,6 +80,22 @@ def test_one_death_is_nobody_elses(born):
     assert victim.close() == -signal.SIGKILL
     assert other.alive
     assert gone(victim.pid)
+
+
+def test_an_end_and_the_wish_for_it_may_come_at_once(born):
+    """A busy server hears of both in the same moment, in this order."""
+    victim, other = born(), born()
+    server = psutil.Process(victim.pid).parent()
+    server.suspend()
+    while server.status() != psutil.STATUS_STOPPED:
+        time.sleep(0.01)
+    victim._process._channel.shutdown(socket.SHUT_WR)
+    os.kill(victim.pid, signal.SIGKILL)
+    assert gone(victim.pid)
+    server.resume()
+    assert victim.close() == -signal.SIGKILL
+    assert psutil.Process(born().pid).parent() == server
+    assert other.alive
 
 
 def test_closing_ends_a_trainer_that_is_not_born_yet(hatchery):
