@@ -10,7 +10,7 @@ from app.spec.dataset import DatasetFacts
 from app.spec.job import JobSpec
 from app.spec.methods.base import Flaw
 from app.spec.networks import Network
-from app.spec.training import Shift
+from app.spec.training import Flip
 from app.tables import Teacher
 
 
@@ -123,14 +123,17 @@ def _transfer(spec: JobSpec, material: Material) -> Iterator[Flaw]:
 
 
 def _augmentation(spec: JobSpec, material: Material) -> Iterator[Flaw]:
-    shape = material.facts.feature_shape
+    shape, reach = material.facts.feature_shape, 0
     for index, step in enumerate(spec.training.augment):
         pointer = f"/training/augment/{index}"
         if len(shape) < 2:
             yield pointer, "images_required", f"The augmentation {step.name} is for images only."
-        elif isinstance(step, Shift) and step.pixels >= min(shape[:2]):
-            detail = f"A shift by {step.pixels} pixels can leave nothing of images that small."
-            yield f"{pointer}/pixels", "shift_too_large", detail
+        elif not isinstance(step, Flip):
+            field, pixels = step.reach
+            reach += pixels  # they add up
+            if reach >= min(shape[:2]):
+                detail = f"Moved by {reach} pixels, nothing may be left of images that small."
+                yield f"{pointer}/{field}", "shift_too_large", detail
 
 
 def _batch(spec: JobSpec, material: Material) -> Iterator[Flaw]:

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Path, Query, Response
-from pydantic import AwareDatetime
 from sqlalchemy.orm import Session
 
 from app.dependencies import DatabaseDep, DoorbellDep, SettingsDep, StorageDep
@@ -14,8 +13,10 @@ from app.http.idempotency import IdempotencyDep
 from app.http.pages import Page, PagerDep
 from app.http.parsing import StrictRoute
 from app.http.problems import problems
+from app.http.schema import Instant
 from app.jobs import extend, repository, service, steering
 from app.jobs.clone import CLONE, CloneIn, overridden
+from app.jobs.materials import recall
 from app.jobs.schemas import EXAMPLES, EventOut, JobOut, ValidationOut
 from app.spec.job import JobSpec
 from app.states import TERMINAL, State
@@ -76,7 +77,7 @@ def list_jobs(
         str | None,
         Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of it, in any case."),
     ] = None,
-    created_after: Annotated[AwareDatetime | None, Query(description="RFC 3339.")] = None,
+    created_after: Annotated[Instant | None, Query(description="RFC 3339.")] = None,
     sweep: Annotated[
         str | None, Query(pattern=r"^swp_[0-9a-z]{1,40}$", description="Of this sweep alone.")
     ] = None,
@@ -136,7 +137,9 @@ def clone_job(
         if wanted.from_checkpoint is not None:
             checkpoint = extend.find(session, job, wanted.from_checkpoint)
             extend.check(job.spec, spec)
-            extend.give(session, checkpoint, job, made, storage)
+            rows = recall(session, spec).transfer_rows(spec)
+            per_epoch = spec.training.steps_per_epoch(rows)
+            extend.give(session, checkpoint, job, made, storage, per_epoch=per_epoch)
         return accepted(JobOut.of(made), f"/jobs/{made.id}")
 
     return idempotency.once(database, create)

@@ -86,8 +86,13 @@ def check_memory(spec: JobSpec, material: Material, reported: int, settings: Set
 
 def steps_of(spec: JobSpec, material: Material) -> int:
     """Of all students, baselines and controls together."""
-    epochs = sum(spec.planned_epochs(compared=_compared(spec, material)))
-    return epochs * -(-material.transfer_rows(spec) // spec.training.batch_size)
+    per_epoch = spec.training.steps_per_epoch(material.transfer_rows(spec))
+    return sum(planned_epochs(spec, material)) * per_epoch
+
+
+def planned_epochs(spec: JobSpec, material: Material) -> tuple[int, ...]:
+    """Of each stage of all students, baselines and controls, in their order."""
+    return spec.planned_epochs(compared=_compared(spec, material))
 
 
 def _compared(spec: JobSpec, material: Material) -> bool:

@@ -1,7 +1,7 @@
 """A job that goes on from another one's checkpoint, where that one left off or was cut short."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,16 +19,25 @@ FIXED: Sequence[tuple[str, ...]] = (
     ("dataset",),
     ("student",),
     ("transfer",),
+    ("select",),
     ("method", "name"),
-    ("method", "scheme"),
-    ("method", "quantize"),
     *(
         ("training", field)
         for field in ("batch_size", "seed", "view_seed", "augment", "precision", "eval_every")
     ),
     ("training", "optimizer", "name"),
 )
-"""What a checkpoint's state belongs to: weights, moments, the order of examples, the views."""
+"""What a checkpoint's state belongs to: weights, moments, the order of examples, the views, and the
+best epoch so far by the metric that it was best by."""
+
+WEIGHED: Final = frozenset(
+    (
+        *("temperature", "teacher_temperature", "alpha", "beta", "gamma", "label_smoothing"),
+        *("hard_weight", "soft_weight", "hint_weight", "distance_weight", "angle_weight"),
+        *("peer_weight", "weight"),
+    )
+)
+"""What a method may change on the way: how its loss softens and weighs, never what it trains."""
 
 
 def find(session: Session, job: Job, name: str) -> Artifact:
@@ -86,9 +95,12 @@ def check(before: dict[str, Any], spec: JobSpec) -> None:
         raise Unprocessable(first["code"], f"{first['pointer']}: {first['detail']}", errors=errors)
 
 
-def give(session: Session, made: Artifact, parent: Job, child: Job, storage: Storage) -> None:
+def give(
+    session: Session, made: Artifact, parent: Job, child: Job, storage: Storage, *, per_epoch: int
+) -> None:
     """The checkpoint becomes the child's own, which its first attempt resumes from as after any
-    interruption, on the arithmetic that the parent ran on. Raises Unprocessable."""
+    interruption, on the arithmetic that the parent ran on. `per_epoch` is steps. Raises
+    Unprocessable."""
     try:
         blobs.refer(session, made.sha256, made.size, stored=storage.exists)
     except blobs.BytesGone:
@@ -98,11 +110,12 @@ def give(session: Session, made: Artifact, parent: Job, child: Job, storage: Sto
     child.resolved = parent.resolved
     step, steps = made.facts.get("step", 0), child.progress["steps"]
     done = min(step / steps, 1.0) if steps else 0.0
+    epochs = child.progress["epochs"]
     child.progress = {
         **child.progress,
         "step": step,
-        "epoch": round(done * child.progress["epochs"], 3),
-        "fraction": round(done / child.progress["stages"], 6),
+        "epoch": round(min(step / per_epoch, epochs), 3),
+        "fraction": round(done, 6),
     }
     session.add(
         Artifact(
@@ -120,7 +133,10 @@ def give(session: Session, made: Artifact, parent: Job, child: Job, storage: Sto
 
 
 def _changed(before: dict[str, Any], after: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    for path in FIXED:
+    method: Sequence[tuple[str, ...]] = ()
+    if before["method"]["name"] == after["method"]["name"]:  # one change, not all it brings along
+        method = [("method", field) for field in sorted({*after["method"]} - WEIGHED)]
+    for path in (*FIXED, *method):
         if _at(before, path) != _at(after, path):
             yield path
 

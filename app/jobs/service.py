@@ -10,7 +10,7 @@ from app.ids import new_id
 from app.jobs import repository
 from app.jobs.advice import advise
 from app.jobs.checks import check
-from app.jobs.estimate import check_memory, estimate, resolve
+from app.jobs.estimate import check_memory, estimate, planned_epochs, resolve, steps_of
 from app.jobs.materials import Material, gather, recall, sniff_start
 from app.jobs.schemas import ValidationOut
 from app.projects import quotas
@@ -58,7 +58,8 @@ def queue(
 def validate(
     session: Session, spec: JobSpec, *, storage: Storage, settings: Settings
 ) -> ValidationOut:
-    """The same checks as `create`, and what would come of it."""
+    """The same checks as `create`, but for the room that there is just now; and what would come of
+    it."""
     material = gather(session, spec)
     sniff_start(session, spec, storage)
     check(spec, material)
@@ -73,15 +74,14 @@ def validate(
 
 
 def _not_begun(spec: JobSpec, material: Material) -> dict[str, Any]:
-    epochs = spec.training.epochs
+    planned = planned_epochs(spec, material)
     return {
         "stage": 0,
-        "stages": len(spec.stage_epochs),
+        "stages": len(planned),
         "epoch": 0,
-        "epochs": epochs,
+        "epochs": spec.training.epochs,
         "step": 0,
-        "steps": sum(spec.stage_epochs)
-        * -(-material.transfer_rows(spec) // spec.training.batch_size),
+        "steps": steps_of(spec, material),
         "fraction": 0.0,
         "samples_per_s": None,
         "eta_s": None,

@@ -3,9 +3,9 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from app.http.schema import Resource, example
+from app.http.schema import Instant, Resource, example
 from app.projects.keys import DEFAULT_SCOPES, Scope
 from app.spec.base import Spec
 from app.spec.dataset import Name
@@ -85,7 +85,7 @@ class KeyIn(Spec, json_schema_extra=example(CLIENT)):
     whole service."""
     project: ProjectRef | None = None
     """Null is the project of the key that asks; only the operator may name another."""
-    expires_at: AwareDatetime | None = None
+    expires_at: Instant | None = None
 
 
 KEY: dict[str, Any] = {

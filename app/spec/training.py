@@ -71,12 +71,22 @@ class Shift(Spec):
     name: Literal["shift"] = "shift"
     pixels: int = Field(default=2, ge=1, le=64)
 
+    @property
+    def reach(self) -> tuple[str, int]:
+        """The field that says how far an image may be moved, and its value in pixels."""
+        return "pixels", self.pixels
+
 
 class Crop(Spec):
     """Pads with zeros on every side and cuts the original size out at random."""
 
     name: Literal["crop"] = "crop"
     padding: int = Field(default=4, ge=1, le=64)
+
+    @property
+    def reach(self) -> tuple[str, int]:
+        """As a shift's."""
+        return "padding", self.padding
 
 
 class Flip(Spec):
@@ -97,7 +107,8 @@ class Training(Spec):
     schedule: Schedule = Schedule()
     augment: tuple[Augmentation, ...] = Field(default=(), max_length=8)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of forward and backward; weights, softmax and evaluation stay in float32."""
+    """Arithmetic of forward and backward; weights, softmax and the report stay in float32. Curves
+    on validation, by which an epoch is chosen, are measured in this arithmetic."""
     clip_norm: float | None = Field(default=None, gt=0, le=1e6)
     """Upper bound on the L2 norm of all gradients together."""
     seed: int = Field(default=0, ge=0, lt=2**31)
@@ -113,6 +124,12 @@ class Training(Spec):
     @classmethod
     def _sgd_by_default(cls, value: Any) -> Any:
         return named(value, "sgd")
+
+    def steps_per_epoch(self, examples: int) -> int:
+        """Batches of an epoch. A last batch of one example is left out: BatchNorm has no variance
+        there."""
+        whole, rest = divmod(examples, self.batch_size)
+        return max(whole + (rest > 1), 1)
 
     def shortened(self, epochs: int) -> "Training":
         """The same settings over fewer (or more) epochs: the schedule shrinks in proportion."""

@@ -488,7 +488,10 @@ class Training(TypedDict):
     schedule: NotRequired[Schedule]
     augment: NotRequired[list[Augment]]
     precision: NotRequired[Literal["auto", "fp32", "bf16", "fp16"]]
-    """Arithmetic of forward and backward; weights, softmax and evaluation stay in float32."""
+    """
+    Arithmetic of forward and backward; weights, softmax and the report stay in float32. Curves
+    on validation, by which an epoch is chosen, are measured in this arithmetic.
+    """
     clip_norm: NotRequired[float | None]
     """Upper bound on the L2 norm of all gradients together."""
     seed: NotRequired[int]

@@ -148,7 +148,11 @@ def test_a_clone_goes_on_from_a_checkpoint(api: httpx.Client, trained: dict[str,
         job = answer.json()
         assert job["spec"]["training"]["epochs"] == 9
         assert job["progress"]["step"] == 120
-        assert 0 < job["progress"]["fraction"] < 1
+        # 5,000 examples make 40 steps an epoch: 9 epochs of the student, 9 of its baseline.
+        steps = 40
+        assert job["progress"]["steps"] == 2 * 9 * steps
+        assert job["progress"]["fraction"] == pytest.approx(120 / (2 * 9 * steps), abs=1e-6)
+        assert job["progress"]["epoch"] == 120 / steps
         (own,) = api.get(f"{job['links']['self']}/artifacts").json()["data"]
         assert own["name"] == "checkpoint-0-120.safetensors"
         assert own["facts"] == {"stage": 0, "step": 120, "best": False}
@@ -183,6 +187,18 @@ def test_a_clone_goes_on_from_a_checkpoint(api: httpx.Client, trained: dict[str,
             "/overrides/student",
         ),
         ("best", {"method": {"name": "logits"}}, "checkpoint_incompatible", None),
+        (
+            "best",
+            {"method": {"standardise": True}},
+            "checkpoint_incompatible",
+            "/overrides/method/standardise",
+        ),
+        (
+            "best",
+            {"select": {"metric": "last"}},
+            "checkpoint_incompatible",
+            "/overrides/select",
+        ),
     ],
 )
 def test_what_no_checkpoint_can_go_on_as(

@@ -99,6 +99,16 @@ def test_a_job_is_queued(api: httpx.Client, rows: Rows, database: Database) -> N
             "shift_too_large",
         ),
         (
+            {
+                "training": {
+                    "augment": [{"name": "shift", "pixels": 14}, {"name": "crop", "padding": 14}]
+                }
+            },
+            {},
+            "/training/augment/1/padding",
+            "shift_too_large",
+        ),
+        (
             {"select": {"metric": "validation/accuracy"}},
             {"rows": {"train": 100}},
             "/select/metric",

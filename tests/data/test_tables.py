@@ -49,6 +49,13 @@ def test_numeric_columns(table: Callable[..., Raw], kind: str, features: Any) ->
 
 
 @pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
+def test_a_label_that_is_left_unread_is_no_feature(table: Callable[..., Raw], kind: str) -> None:
+    raw = table(kind, NUMBERS, features=None, label=None)
+    assert raw.splits["train"].x.tolist() == [[1.5, 1], [2, 2]]
+    assert raw.splits["train"].y is None
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "csv"])
 def test_one_column_and_text_labels(table: Callable[..., Raw], kind: str) -> None:
     columns = {"a": [1, 2, 3], "label": ["dog", "cat", "dog"]}
     raw = table(kind, columns, features="a")

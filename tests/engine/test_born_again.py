@@ -2,14 +2,17 @@
 
 import json
 from statistics import mean
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from app.spec.methods import BornAgain
+from workers.engine.job import Judge
 from workers.engine.logit_losses import confidence_weighted, permute_others
 from workers.engine.losses import log_soften
+from workers.networks.preprocess import Preprocessed
 
 
 def teacher_and_student() -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,3 +111,28 @@ def test_what_needs_labels() -> None:
     assert BornAgain(treatment="cwtm").needs_labels
     with pytest.raises(ValueError, match="cwtm learns the labels already"):
         BornAgain(treatment="cwtm", hard_weight=1)
+
+
+def test_every_generation_is_repaired_as_the_last_one_is(run, monkeypatch) -> None:
+    """The report holds the ensemble against a student that was repaired."""
+    repaired = []
+
+    def repair(judge: Judge, network: Preprocessed) -> Any:
+        repaired.append(network)
+        return whole(judge, network)
+
+    whole = Judge.repair
+    monkeypatch.setattr(Judge, "repair", repair)
+    student = {"family": "mlp", "inputs": 64, "hidden": [32], "classes": 10}
+    method = {"name": "born_again", "generations": 3}
+    out, _ = run(
+        method=method,
+        student=student,
+        epochs=2,
+        baseline=None,
+        transfer={"exclude_classes": [1]},
+    )
+    assert len(repaired) == len({id(network) for network in repaired}) == 3
+    report = json.loads((out / "report.json").read_text())
+    errors = report["bias_repair"]["after"]["errors"]
+    assert report["ensemble"]["members"][-1]["errors"] == report["student"]["errors"] == errors

@@ -94,6 +94,10 @@ def test_what_was_trained_or_chosen_on_is_not_called_held_out(
     assert "held-out" not in told["sentence"]
     assert f"{split}" in told["sentence"].replace("training", "train")
     assert ("attribution" in told) is (split != "train")
+    card = (tmp_path / "card.md").read_text()
+    assert ("the epoch was chosen by it" in card) is (split == "validation")
+    assert ("the student was trained on it" in card) is (split == "train")
+    assert ("has not seen it" in card) is (split == "test")
     if split == "train":
         assert told["verdict"] == "not distinguishable"
 
@@ -180,6 +184,36 @@ def test_a_result_does_not_depend_on_the_cache(run) -> None:
     ).read_bytes()
 
 
+def test_constants_of_another_data_set_are_another_teacher(digits, teacher_file, tmp_path) -> None:
+    """The same rows, registered once more without normalisation."""
+    plain = digits.facts.preprocess.model_copy(update={"mean": (0.0,), "std": (1.0,)})
+    facts = digits.facts.model_copy(update={"preprocess": plain})
+    made = []
+    for data in (digits, digits.model_copy(update={"facts": facts})):
+        job = job_file(data, [teacher_file], epochs=1, baseline=None)
+        run_job(job, data, tmp_path, Cache(tmp_path / "cache", 10**9), Recorder())
+        made.append(report(tmp_path)["cache"]["soft_targets"])
+    assert made == [{"made": 1, "found": 0}] * 2
+
+
+def test_what_is_damaged_in_the_cache_is_made_anew(run, tmp_path) -> None:
+    first, _ = run("first")
+    kept = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert len(kept) == 2
+    for path in kept:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    second, _ = run("second")
+    third, _ = run("third")
+    cache = [report(out)["cache"] for out in (first, second, third)]
+    assert [one["baselines"]["made"] for one in cache] == [1, 1, 0]
+    assert [one["soft_targets"]["made"] for one in cache] == [1, 1, 0]
+    for out in (second, third):
+        assert (out / "student.safetensors").read_bytes() == (
+            first / "student.safetensors"
+        ).read_bytes()
+        assert report(out)["baseline"]["errors"] == report(first)["baseline"]["errors"]
+
+
 def test_baseline_shares_everything_with_the_student_but_the_teacher(run) -> None:
     """With no weight on the teacher, student and baseline are the same network."""
     out, events = run(method={"name": "kd", "alpha": 0.0}, epochs=4)
@@ -199,7 +233,8 @@ def test_a_known_baseline_is_not_trained_again(run) -> None:
     assert len(one.all("deliverable")) == 2
     assert len(two.all("deliverable")) == 1
     assert one.curve("baseline/0/train/loss") == two.curve("baseline/0/train/loss")
-    assert report(second)["baseline"]["train_seconds"] > 0
+    trained, known = (report(out)["baseline"]["train_seconds"] for out in (first, second))
+    assert known == trained > 0
     assert two.all("progress")[-1]["fraction"] == 1
 
 

@@ -1,9 +1,14 @@
 """A run that is stopped at any step and resumed ends byte for byte like an undisturbed one."""
 
+import json
+
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from app.spec.jobfile import Checkpoint, Deliverable
 from tests.engine.conftest import IMAGE_STUDENT, Recorder
+from workers.engine import checkpoint
 from workers.engine.reporter import Stopped
 
 
@@ -37,6 +42,45 @@ def resumed(run, stops: list[int], **fields):
     whole = Recorder()
     whole.events = events
     return out, whole
+
+
+def test_the_time_of_every_attempt_is_told(run) -> None:
+    """Two stages: one that was interrupted, and one that the last attempt finds delivered."""
+    method = {"name": "born_again", "generations": 2}
+    fields = {"method": method, "epochs": 3, "baseline": None}
+    out, events = resumed(run, [21, 50], **fields)
+    marks = [checkpoint.load(one["file"]) for one in events.all("checkpoint")]
+    spent = [mark.document["seconds"] for mark in marks]
+    assert [mark.stage for mark in marks] == [0, 1, 1]
+    delivered = [_load_outcome(one["file"]) for one in events.all("deliverable")]
+    assert delivered[0]["seconds"] > spent[0] > 0
+    assert delivered[1]["seconds"] >= spent[2] > spent[1] > 0
+    told = json.loads((out / "report.json").read_text())["student"]["train_seconds"]
+    assert told == pytest.approx(sum(one["seconds"] for one in delivered))
+
+
+def _load_outcome(path: str) -> dict[str, float]:
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()["outcome"])
+
+
+def test_settings_are_the_jobs_and_not_its_checkpoints(run) -> None:
+    """A clone that goes on with another weight decay trains with it."""
+
+    def sgd(decay: float) -> dict:
+        return {"optimizer": {"name": "sgd", "lr": 0.05, "weight_decay": decay}}
+
+    recorder = Recorder(30)
+    with pytest.raises(Stopped):
+        run("part", recorder=recorder, training=sgd(0), baseline=None)
+    (mark,) = recorder.all("checkpoint")
+    norms = []
+    for decay in (0, 0.1):
+        update = {"checkpoint": Checkpoint(file=mark["file"], sha256=mark["sha256"])}
+        out, _ = run(f"{decay}", update=update, training=sgd(decay), baseline=None)
+        weights = load_file(out / "student.safetensors")
+        norms.append(sum(float(weight.square().sum()) for weight in weights.values()))
+    assert norms[1] < 0.95 * norms[0]
 
 
 VARIANTS = {

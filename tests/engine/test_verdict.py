@@ -145,7 +145,10 @@ def test_examples_that_both_were_trained_on_prove_nothing() -> None:
     word, sentence = verdict(change, pairs, "validation")
     assert word == "helped"
     assert "On 1,000 validation examples" in sentence
+    assert "no test split: epochs are chosen by these" in sentence
+    _, sentence = verdict(change, pairs, "validation", chosen=False)
     assert "no test split" in sentence
+    assert "chosen" not in sentence
 
 
 def test_equal_seeds_do_not_make_two_lucky_examples_a_proof() -> None:

@@ -65,6 +65,12 @@ def test_an_epoch_visits_everything_once_in_an_order_of_its_own() -> None:
         assert order.sort().values.tolist() == list(range(103))
     assert not torch.equal(orders[0], orders[1])
     assert torch.equal(orders[2], transfer.order(seed=1, stage=0, epoch=2))
-    assert transfer.steps_per_epoch(10) == 11
-    assert transfer.steps_per_epoch(51) == 2  # one example left over: BatchNorm cannot use it
-    assert transfer.steps_per_epoch(500) == 1
+
+
+def test_batches_of_an_epoch() -> None:
+    def steps(batch_size: int) -> int:
+        return Training(batch_size=batch_size).steps_per_epoch(103)
+
+    assert steps(10) == 11
+    assert steps(51) == 2  # one example left over: BatchNorm cannot use it
+    assert steps(500) == 1

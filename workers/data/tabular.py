@@ -53,7 +53,8 @@ def choose(
             "Two columns have the same name.",
             "Or the file lacks the line that names its columns.",
         )
-    reserved = {spec.label, SPLIT_COLUMN}
+    # A label that is left unread is no feature either.
+    reserved = {spec.label, DatasetSpec.model_fields["label"].default, SPLIT_COLUMN}
     if spec.features is None or (
         spec.features == DEFAULT_FEATURES and DEFAULT_FEATURES not in available
     ):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.spec.training import Augmentation, Flip, Shift
+from app.spec.training import Augmentation, Flip
 
 
 class Views:
@@ -18,11 +18,7 @@ class Views:
 
     def __init__(self, augment: Sequence[Augmentation], seed: int, examples: int) -> None:
         self.flip = any(isinstance(step, Flip) for step in augment)
-        self.reach = sum(
-            step.pixels if isinstance(step, Shift) else step.padding
-            for step in augment
-            if not isinstance(step, Flip)
-        )
+        self.reach = sum(step.reach[1] for step in augment if not isinstance(step, Flip))
         self.seed = seed
         self.examples = examples
         self._epoch: int | None = None

@@ -41,7 +41,8 @@ class Cache:
         self.found: Counter[str] = Counter()
 
     def get(self, kind: str, key: str) -> Path | None:
-        """The file, marked as used; None when it is not there."""
+        """The file, marked as used; None when it is not there. Whoever cannot read it makes it
+        anew and puts it in its place."""
         path = self._path(kind, key)
         try:
             os.utime(path)
@@ -58,6 +59,8 @@ class Cache:
         os.close(handle)
         try:
             write(Path(name))
+            with Path(name).open("rb") as file:
+                os.fsync(file.fileno())  # else its name may outlive its bytes
             os.replace(name, path)  # noqa: PTH105
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -95,7 +98,8 @@ class Cache:
         files = []
         for path in self.folder.rglob("*"):
             try:
-                if path.is_file() and not path.name.startswith(".lock-"):
+                # What somebody writes just now counts once it has its name.
+                if path.is_file() and not path.name.startswith((".lock-", ".part-")):
                     files.append((path.stat().st_mtime, path.stat().st_size, path))
             except FileNotFoundError:
                 continue  # another trainer trims too

@@ -25,6 +25,8 @@ class Position:
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     """The trainee's state at its best epoch, on the CPU."""
+    seconds: float = 0.0
+    """Spent on the stage so far, by every attempt."""
 
 
 def save(
@@ -61,6 +63,7 @@ def save(
         "step": position.step,
         "best_metric": position.best_metric,
         "best_epoch": position.best_epoch,
+        "seconds": position.seconds,
         "param_groups": groups,
         "scaler": scaler.state_dict(),
         "meter": {"names": meter["names"], "weight": meter["weight"]},
@@ -121,8 +124,15 @@ def restore(
         for name, value in saved.under(f"optimizer.{number}").items():
             index, _, field_name = name.partition(".")
             state.setdefault(int(index), {})[field_name] = value
+        # The job's own rates and decays: a clone of other ones goes on with what it asks for.
+        own = [
+            {name: value for name, value in group.items() if name != "params"}
+            for group in optimizer.param_groups
+        ]
         groups = saved.document["param_groups"][number]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for group, options in zip(optimizer.param_groups, own, strict=True):
+            group.update(options)
         _lay_out_alike(optimizer)
     scaler.load_state_dict(saved.document["scaler"])
     if "meter" in saved.tensors:
@@ -137,6 +147,7 @@ def restore(
         best_metric=saved.document["best_metric"],
         best_epoch=saved.document["best_epoch"],
         best=saved.under("best"),
+        seconds=saved.document.get("seconds", 0.0),  # an earlier version did not write it
     )
 
 

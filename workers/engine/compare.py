@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from app.spec.controls import CWTM, Control, LabelSmoothing, Permuted, RandomTeacher
 from app.spec.job import JobSpec, Select
@@ -23,9 +23,9 @@ from workers.engine.conduct import ENGINE_VERSION, Conductor, Trained, facts_of
 from workers.engine.reporter import Reporter, Stopped, file_facts
 from workers.engine.soft_targets import Teacher
 from workers.engine.stages import mix
-from workers.networks import build
+from workers.networks import Net, build
 from workers.networks.preprocess import Preprocessed
-from workers.networks.store import load_network, save_network
+from workers.networks.store import CheckpointError, load_network, save_network
 
 
 @dataclass
@@ -196,15 +196,23 @@ class Matched:
         """From the cache, else trained; where another job trains it just now, once it has."""
         waiting = Waiting(self.bench.reporter, "training (another job trains the same)")
         with self.bench.cache.turn("baselines", self.key, waiting) as path:
-            return self.train() if path is None else self.recall(path)
+            known = None if path is None else self.read(path)
+            return self.train() if known is None else self.recall(*known)
 
-    def recall(self, path: Path) -> Trained:
+    def read(self, path: Path) -> tuple[Net, dict[str, str]] | None:
+        """The cached network and its facts; None where the file is damaged or gone."""
+        try:
+            network = load_network(self.bench.job.student.network, path)
+            with safe_open(path, framework="pt") as file:
+                return network, file.metadata()
+        except (OSError, SafetensorError, CheckpointError) as error:
+            print(f"a baseline is trained anew: {error}", flush=True)  # noqa: T201  (the job's log)
+            return None
+
+    def recall(self, network: Net, facts: dict[str, str]) -> Trained:
         """The cached run, its curves sent again under this job's steps."""
         bench, job, offset = self.bench, self.bench.job, self.conductor.offset
-        network = load_network(job.student.network, path)
         student = bench.place(Preprocessed(network, **bench.preprocess))
-        with safe_open(path, framework="pt") as file:
-            facts = file.metadata()
         outcome, points = loop.Outcome(**json.loads(facts["outcome"])), json.loads(facts["points"])
         for start in range(0, len(points), 5000):
             bench.reporter.send(
@@ -215,11 +223,12 @@ class Matched:
                 ],
             )
         epochs = job.stage_epochs
-        per_epoch = bench.transfer().steps_per_epoch(job.training.batch_size)
+        per_epoch = job.training.steps_per_epoch(len(bench.transfer()))
         # An earlier version kept baselines alone, whose stages are all over the same examples.
         steps = int(facts.get("steps", per_epoch * sum(epochs)))
         self.conductor.skip(len(epochs), steps)
-        return Trained(bench.seed, student, outcome.best_epoch, outcome.seconds)
+        seconds = float(facts.get("seconds", outcome.seconds))  # earlier: the last stage's alone
+        return Trained(bench.seed, student, outcome.best_epoch, seconds)
 
     def train(self) -> Trained:
         """Trains it and keeps it, unless it was resumed halfway (its curves are not all here)."""
@@ -238,6 +247,7 @@ class Matched:
                 "outcome": facts_of(conductor.last),
                 "points": json.dumps(points),
                 "steps": str(conductor.offset - offset),
+                "seconds": str(trained.seconds),
             }
             self.bench.cache.put(
                 "baselines",

@@ -1,7 +1,6 @@
 """The stages of a job, one after another: what is delivered already is not trained again."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,10 +30,17 @@ class Trained:
     network: Preprocessed
     best_epoch: int
     seconds: float
+    """Spent in all its stages, by every attempt that got on with them."""
     ensemble: Sequence[Preprocessed] = ()
     """Trained on the way, and reported together beside the student."""
     full_precision: Preprocessed | None = None
     """The student before it was quantised."""
+
+    @property
+    def beside(self) -> Sequence[Preprocessed]:
+        """The networks that are reported beside the student, each once."""
+        others = [*self.ensemble, *([self.full_precision] if self.full_precision else [])]
+        return [network for network in others if network is not self.network]
 
 
 class Conductor:
@@ -69,16 +75,16 @@ class Conductor:
 
     def train(self, bench: Bench) -> Trained:
         """Runs the whole plan of the bench's own job, stage by stage."""
-        began = time.monotonic()
+        seconds = 0.0
         stages = whole_plan(bench)
         try:
             stage = next(stages)
             while True:
                 delivered = self._conduct(stage, bench.seed)
+                seconds += self.last.seconds
                 stage = stages.send(delivered)
         except StopIteration as end:
             made: Made = end.value
-            seconds = time.monotonic() - began
             beside = made.ensemble, made.full_precision
             return Trained(bench.seed, made.student, self.last.best_epoch, seconds, *beside)
 

@@ -82,8 +82,8 @@ def run_job(
         entry = file.teachers[identity]
         sha256 = hashes[identity] = entry.sha256 or str(file_facts(entry.file)["sha256"])
         network = load_teacher(entry, preprocess)
-        own = entry.preprocess.model_dump_json() if entry.preprocess else facts.sha256
-        teachers.append(Teacher(network, f"{sha256}/{own}"))
+        read = (entry.preprocess or facts.preprocess).model_dump_json()
+        teachers.append(Teacher(network, f"{sha256}/{read}"))
 
     pupil, networks = job.student.network, [one.network.network.spec for one in teachers]
     taught, labelled = bool(teachers) or facts.teacher_outputs is not None, facts.labelled
@@ -135,8 +135,8 @@ def run_job(
     repairs: list[dict[str, Any] | None] = []
     for student in conductor.students():
         repairs.append(judge.repair(student.network))
-        if student.full_precision is not None:
-            judge.repair(student.full_precision)
+        for other in student.beside:
+            judge.repair(other)
         students.append(student)
         if len(students) == 1:  # published before anything that could still fail
             reporter.send("phase", phase="exporting")
@@ -292,7 +292,8 @@ class Judge:
             ]
             report["baseline"] = side(compared.baselines, plain)
             report["difference"] = difference(pairs)
-            told = verdict(report["difference"], pairs, self.split)
+            chosen = self.bench.select.metric != "last"
+            told = verdict(report["difference"], pairs, self.split, chosen=chosen)
             report["verdict"], report["sentence"] = told
             if teacher is not None and (doubt := doubt_of_teacher(teacher, plain[0])):
                 report["sentence"] += f" {doubt}"

@@ -76,7 +76,7 @@ def train(
     scaler = run.arithmetic.scaler()
     meter = Meter()
     position = checkpoint.Position()
-    per_epoch = stage.transfer.steps_per_epoch(training.batch_size)
+    per_epoch = stage.steps_per_epoch
     log_every = training.log_every or max(1, math.ceil(stage.steps / POINTS_PER_STAGE))
     torch.manual_seed(mix("stage", run.seed, stage.index))
     if resume is not None:
@@ -84,11 +84,13 @@ def train(
             resume, trainee=trainee, optimizers=optimizers, scaler=scaler, meter=meter
         )
     pace = _Pace(stage, run, number=number, offset=offset, total_steps=total_steps)
+    earlier = position.seconds
 
     def save(*, best: bool = False) -> None:
         if not _all_finite(trainee.parameters()):
             return  # keep the one before: it is the last good one
         began = time.monotonic()
+        position.seconds = earlier + pace.seconds
         path = run.out / f"checkpoint-{number}-{position.step}.safetensors"
         checkpoint.save(
             path,
@@ -182,7 +184,7 @@ def train(
         trainee.load_state_dict(position.best)
         trainee.to(device)
     best_epoch = position.best_epoch if position.best else training.epochs
-    return Outcome(best_epoch, position.best_metric, pace.seconds)
+    return Outcome(best_epoch, position.best_metric, earlier + pace.seconds)
 
 
 def _all_finite(parameters: Iterable[Tensor]) -> bool:
@@ -228,7 +230,7 @@ class _Pace:
     ) -> None:
         self.stage, self.run, self.number = stage, run, number
         self.offset, self.total = offset, total_steps
-        self.per_epoch = stage.transfer.steps_per_epoch(stage.training.batch_size)
+        self.per_epoch = stage.steps_per_epoch
         self.began = self.last_sent = self.last_logged = time.monotonic()
         self.examples = self.logged_examples = 0
         self.next_checkpoint = self.began + run.checkpoint_every_s

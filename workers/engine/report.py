@@ -191,9 +191,14 @@ def doubt_of_teacher(teacher: Answers, baseline: Answers) -> str | None:
 
 
 def verdict(
-    change: dict[str, Any], pairs: Sequence[Pair], split: SplitName = "test"
+    change: dict[str, Any],
+    pairs: Sequence[Pair],
+    split: SplitName = "test",
+    *,
+    chosen: bool = True,
 ) -> tuple[str, str]:
-    """helped, hurt or not distinguishable, and the sentence that says why.
+    """helped, hurt or not distinguishable, and the sentence that says why. `chosen`: epochs were
+    selected on validation.
 
     What both were trained on distinguishes nothing: new examples could be answered otherwise.
     """
@@ -233,6 +238,8 @@ def verdict(
         sentence += (
             " There is no test split: epochs are chosen by these examples too, so that both may do "
             "less well on new ones."
+            if chosen
+            else " There is no test split."
         )
     if change["over"] == "examples":
         sentence += (

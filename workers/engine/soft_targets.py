@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -83,19 +85,16 @@ class SoftTargets:
             epoch=epoch,
             device=self.arithmetic.device.type,
             precision=self.arithmetic.precision,
+            threads=torch.get_num_threads(),
+            torch=torch.__version__,
             stored=self.stored.__name__,
         )
         with self.cache.turn("soft_targets", key, self.waiting) as path:
-            if path is None:
+            logits = None if path is None else _read(path)
+            if logits is None:
                 logits = self._pass(teacher.network, epoch)
-
-                def write(part: Path) -> None:
-                    with part.open("wb") as file:
-                        np.save(file, logits, allow_pickle=False)
-
-                path = self.cache.put("soft_targets", key, write)
-        stored = torch.from_numpy(np.load(path, allow_pickle=False))
-        return stored.to(self.transfer.device).float()
+                self.cache.put("soft_targets", key, partial(_write, logits))
+        return torch.from_numpy(logits).to(self.transfer.device).float()
 
     def _pass(self, network: nn.Module, epoch: int) -> np.ndarray:
         self.passes += 1
@@ -106,6 +105,20 @@ class SoftTargets:
                 outputs.append(wide(network(self.transfer.batch(index, epoch).inputs)).cpu())
                 self.progress(int(index[-1]) + 1, len(self.transfer))
         return torch.cat(outputs).numpy().astype(self.stored)
+
+
+def _write(logits: np.ndarray, part: Path) -> None:
+    with part.open("wb") as file:
+        np.save(file, logits, allow_pickle=False)
+
+
+def _read(path: Path) -> np.ndarray | None:
+    """None where the file is damaged or gone."""
+    try:
+        return cast(np.ndarray, np.load(path, allow_pickle=False))
+    except (OSError, EOFError, ValueError) as error:
+        print(f"soft targets are made anew: {error}", flush=True)  # noqa: T201  (the job's log)
+        return None
 
 
 class RecordedTargets:

@@ -112,8 +112,12 @@ class Stage:
     parameter_groups: Callable[[], list[dict[str, Any]]] | None = None
 
     @property
+    def steps_per_epoch(self) -> int:
+        return self.training.steps_per_epoch(len(self.transfer))
+
+    @property
     def steps(self) -> int:
-        return self.training.epochs * self.transfer.steps_per_epoch(self.training.batch_size)
+        return self.training.epochs * self.steps_per_epoch
 
 
 @dataclass(frozen=True)

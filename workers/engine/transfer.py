@@ -32,12 +32,6 @@ class Transfer:
     def device(self) -> torch.device:
         return self.inputs.device
 
-    def steps_per_epoch(self, batch_size: int) -> int:
-        """Batches of an epoch. A last batch of one example is left out: BatchNorm has no
-        variance there."""
-        whole, rest = divmod(len(self), batch_size)
-        return max(whole + (rest > 1), 1)
-
     def order(self, seed: int, stage: int, epoch: int) -> Tensor:
         """The permutation of an epoch, on the device."""
         generator = torch.Generator().manual_seed(mix("order", seed, stage, epoch))

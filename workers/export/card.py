@@ -32,8 +32,8 @@ def card(
         *([told["sentence"]] if (told := report.get("attribution")) else []),
         *_precision(report),
         _table(report),
-        f"Measured on the {report['split']} split of the data set, in float32; the selection of "
-        f"epochs has not seen it. Intervals are of 95 %.{_of_first_seed(report)}",
+        f"Measured on the {report['split']} split of the data set, in float32; "
+        f"{_seen(report, provenance)}. Intervals are of 95 %.{_of_first_seed(report)}",
         *_shown(pictures),
         *(["## Use", USE.format(rows=rows)] if bundled else []),
         "## How it was made",
@@ -42,6 +42,20 @@ def card(
         "\n".join(f"- {line}" for line in _limits(report, provenance)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _seen(report: dict[str, Any], provenance: dict[str, Any]) -> str:
+    """What the examples of the reported split were used for besides."""
+    if report["split"] == "train":
+        return "the student was trained on it"
+    if report["split"] == "test":
+        return "the selection of epochs has not seen it"
+    chosen = []
+    if (provenance["job"]["select"] or {}).get("metric") != "last":
+        chosen.append("the epoch")
+    if report.get("bias_repair"):
+        chosen.append("the bias of the classes left out")
+    return f"{' and '.join(chosen)} was chosen by it" if chosen else "nothing was chosen by it"
 
 
 def _of_first_seed(report: dict[str, Any]) -> str:

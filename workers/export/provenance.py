@@ -39,9 +39,11 @@ def provenance(
             {
                 "id": identity,
                 "sha256": teachers[identity],
-                "network": file.teachers[identity].network.model_dump(mode="json"),
+                "network": teacher.network.model_dump(mode="json"),
+                "preprocess": teacher.preprocess and teacher.preprocess.model_dump(mode="json"),
             }
             for identity in job.teachers
+            for teacher in [file.teachers[identity]]
         ],
         "dataset": {
             "id": job.dataset,
