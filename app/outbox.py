@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.db import now
+from app.db import KEPT, now
 from app.ids import new_id
 from app.tables import Delivery, Webhook
 
@@ -35,9 +35,10 @@ TEST: Final = "webhook.test"
 def announce(session: Session, project_id: str, type_: str, subject: str, state: str) -> None:
     """To every webhook of the project that listens to this."""
     listening = session.execute(
-        select(Webhook.id, Webhook.events, now()).where(
-            Webhook.project_id == project_id, Webhook.disabled_at.is_(None)
-        )
+        select(Webhook.id, Webhook.events, now())
+        .where(Webhook.project_id == project_id, Webhook.disabled_at.is_(None))
+        # One that is deleted meanwhile would take this transaction, a job's last, down with it.
+        .with_for_update(**KEPT)
     )
     for webhook_id, events, at in listening.all():
         if events is None or type_ in events:

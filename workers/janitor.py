@@ -3,6 +3,7 @@
 import logging
 import shutil
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from sqlalchemy import delete, select
 
 from app import blobs, tallies
 from app.db import Database, now, now_plus
-from app.states import HELD
+from app.states import HELD, TERMINAL
 from app.storage import Storage
 from app.tables import Delivery, IdempotencyKey, Job, Upload
 from workers.blobcache import BlobCache
@@ -118,11 +119,12 @@ class Janitor:
 
     def _clean_runs(self) -> None:
         """Folders that a killed worker could not remove: of attempts that hold their job no
-        more, of jobs that are gone, of inspections."""
+        more, of jobs that are gone or have ended, of inspections."""
         for folder in _folders(self._runs):
             if not folder.name.startswith("job_"):
-                if time.time() - folder.stat().st_mtime > ABANDONED_S:
-                    shutil.rmtree(folder, ignore_errors=True)
+                with suppress(FileNotFoundError):  # its inspection has just ended
+                    if time.time() - folder.stat().st_mtime > ABANDONED_S:
+                        shutil.rmtree(folder, ignore_errors=True)
                 continue
             # Folders first, row second: a folder is made after the claim that gave its token.
             attempts = _folders(folder)
@@ -130,7 +132,7 @@ class Janitor:
                 job = session.execute(
                     select(Job.state, Job.token).where(Job.id == folder.name)
                 ).one_or_none()
-            if job is None:
+            if job is None or job.state in TERMINAL:
                 shutil.rmtree(folder, ignore_errors=True)
                 continue
             for attempt in attempts:

@@ -21,6 +21,7 @@ BYTES_PREFERRED = "return=representation"
 address."""
 
 # Of its own, so that transfers and short requests do not wait for one another's threads.
+_POSITION = re.compile(r"[0-9]{1,19}")  # of a byte: 64 bits and no more
 _io = ThreadPoolExecutor(max_workers=8, thread_name_prefix="blobs")
 
 
@@ -96,16 +97,18 @@ def blob_response(
     status = 200 if part is None else 206
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    return StreamingResponse(_ahead(storage.read(sha256, start, end)), status, headers, media_type)
+    chunks = iter(storage.read(sha256, start, end))
+    first = next(chunks, b"")  # before the status is sent: a store that is away is a 503
+    return StreamingResponse(_ahead(first, chunks), status, headers, media_type)
 
 
-async def _ahead(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _ahead(chunk: bytes, chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
     """Reads the next chunk in a thread while this one is being sent."""
     loop = asyncio.get_running_loop()
-    coming = loop.run_in_executor(_io, next, chunks, b"")
-    while chunk := await coming:
+    while chunk:
         coming = loop.run_in_executor(_io, next, chunks, b"")
         yield chunk
+        chunk = await coming
 
 
 def _requested_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
@@ -116,7 +119,7 @@ def _requested_range(request: Request, etag: str, size: int) -> tuple[int, int] 
     if unit.strip().lower() != "bytes" or request.headers.get("if-range", etag) != etag:
         return None
     first, dash, last = ranges.strip().partition("-")
-    if not dash or any(part and not (part.isascii() and part.isdigit()) for part in (first, last)):
+    if not dash or any(part and not _POSITION.fullmatch(part) for part in (first, last)):
         return None
     if first:
         start, end = int(first), min(int(last) + 1, size) if last else size

@@ -60,7 +60,7 @@ class Idempotency:
         """Whether the key came before, with whatever body."""
         if self._key is None:
             return False
-        statement = select(IdempotencyKey.operation).where(*self._mine())
+        statement = select(IdempotencyKey.operation).where(*self._mine(session))
         return session.execute(statement).one_or_none() is not None
 
     def once(self, database: Database, create: Callable[[Session], Answer]) -> Response:
@@ -96,7 +96,8 @@ class Idempotency:
         return Answer(kept.status or 200, kept.body, headers).response()
 
     def _kept(self, session: Session) -> IdempotencyKey | None:
-        kept = session.execute(select(IdempotencyKey).where(*self._mine())).scalar_one_or_none()
+        mine = select(IdempotencyKey).where(*self._mine(session))
+        kept = session.execute(mine).scalar_one_or_none()
         if kept is not None and kept.request_sha256 != self._fingerprint:
             raise Unprocessable(
                 "idempotency_key_reused",
@@ -105,8 +106,10 @@ class Idempotency:
             )
         return kept
 
-    def _mine(self) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-        return IdempotencyKey.key == self._key, IdempotencyKey.operation == self._operation
+    def _mine(self, session: Session) -> list[ColumnElement[bool]]:
+        # By project too: the operator's sessions see every project's keys.
+        mine = self._mine_as(session).items()
+        return [getattr(IdempotencyKey, column) == value for column, value in mine]
 
 
 Key = Annotated[

@@ -60,6 +60,7 @@ def create_key(
             "quota_exceeded",
             f"The project has {used} of {MAX_KEYS} keys.",
             hint="Revoke what is not used.",
+            headers={"Retry-After": "60"},
         )
     key = new_key()
     row = _row(project_id, key, name=name, scopes=scopes, expires_at=expires_at)

@@ -36,6 +36,7 @@ def create(
             "quota_exceeded",
             f"The project has {used} of {MOST} webhooks.",
             hint="Delete one that is not used.",
+            headers={"Retry-After": "60"},
         )
     salt = new_salt()
     row = Webhook(

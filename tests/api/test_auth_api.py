@@ -199,6 +199,19 @@ def test_a_replay_does_not_hold_the_key(admin: httpx.Client, database: Database)
         assert first.json()["key"] not in str(session.scalars(sa.select(IdempotencyKey)).one().body)
 
 
+def test_another_projects_key_of_the_same_name_is_another(
+    address: str, admin: httpx.Client, database: Database
+) -> None:
+    _, key = add_key(database, "admin", project=add_project(database, "theirs"))
+    header, body = {"Idempotency-Key": "k"}, {"name": "a"}
+    with client(address, key) as http:
+        theirs = http.post("/keys", json=body, headers=header).json()
+    ours = admin.post("/keys", json=body, headers=header).json()
+    assert ours["id"] != theirs["id"]
+    again = admin.post("/keys", json=body, headers=header)
+    assert (again.status_code, again.json()["id"]) == (201, ours["id"])
+
+
 def test_keys_that_cannot_be(admin: httpx.Client) -> None:
     for body, pointer in (
         ({"name": ""}, "/name"),
@@ -207,6 +220,7 @@ def test_keys_that_cannot_be(admin: httpx.Client) -> None:
         ({"name": "a", "project": "prj_0"}, "/project"),
         ({"name": "a", "expires_at": "2020-01-01T00:00:00Z"}, "/expires_at"),
         ({"name": "a", "expires_at": "2020-01-01T00:00:00"}, "/expires_at"),
+        ({"name": "a", "expires_at": "9999-12-31T23:59:59-05:00"}, "/expires_at"),
         ({"name": "a", "more": 1}, "/more"),
     ):
         answer = admin.post("/keys", json=body)

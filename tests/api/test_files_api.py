@@ -83,7 +83,8 @@ def test_a_range(api: httpx.Client, asked: str, expected: bytes, content_range: 
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes=5-2", "bytes=a-b", "items=0-1", "bytes=0-1,3-4", "bytes=-"]
+    "asked",
+    ["bytes=5-2", "bytes=a-b", "items=0-1", "bytes=0-1,3-4", "bytes=-", f"bytes={'9' * 5000}-"],
 )
 def test_a_range_that_is_none_gives_everything(api: httpx.Client, asked: str) -> None:
     url = f"/files/{upload(api, b'0123456789')}/content"
@@ -124,6 +125,8 @@ def test_a_checksum_mismatch_keeps_nothing(api: httpx.Client, settings: Settings
 def test_a_digest_that_is_none(api: httpx.Client) -> None:
     answer = api.post("/files", content=b"x", headers={"Content-Digest": "sha-256=:AAAA:"})
     assert_problem(answer, 400, "invalid_digest")
+    latin = api.post("/files", content=b"x", headers={"Content-Digest": b"sha-256=:\xe9:"})
+    assert_problem(latin, 400, "invalid_digest")
     other = api.post("/files", content=b"x", headers={"Content-Digest": "md5=:AAAA:"})
     assert other.status_code == 201
 

@@ -126,13 +126,17 @@ def test_a_server_that_is_killed_and_comes_back(
 ) -> None:
     sha256 = put(storage, b"kept")
     with serve(remote) as address:
+        file_id = httpx.post(f"{address}/files", content=b"old", timeout=30).json()["id"]
         s3.kill()
         with pytest.raises(StorageAway):
             storage.exists(sha256)
-        answer = httpx.post(f"{address}/files", content=b"new", timeout=30)
-        assert answer.status_code == 503
-        assert answer.json()["code"] == "storage_unavailable"
-        assert answer.json()["retryable"]
+        upload = httpx.post(f"{address}/files", content=b"new", timeout=30)
+        here = {"Prefer": "return=representation"}
+        download = httpx.get(f"{address}/files/{file_id}/content", headers=here, timeout=30)
+        for answer in (upload, download):
+            assert answer.status_code == 503
+            assert answer.json()["code"] == "storage_unavailable"
+            assert answer.json()["retryable"]
         checks = httpx.get(f"{address}/readyz", timeout=30).json()["errors"]
         assert "/checks/storage" in [check["pointer"] for check in checks]
         assert list((remote.home / "spool").glob("*")) == []

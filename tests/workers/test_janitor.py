@@ -254,7 +254,6 @@ def test_run_folders(janitor, database, settings):
             held,
             f"{held}/2",
             f"{held}/2/out",
-            ended,
         ]
     )
 
