@@ -74,7 +74,8 @@ class Settings(BaseSettings):
     api_processes: int = Field(default=1, ge=1, le=64)
     """API processes that `make serve` starts on one socket: one is bound to a single core."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Trainings that one worker runs side by side, on different GPUs: as many as there are."""
+    """Trainings that the worker of `make serve` runs side by side, with GPUs as many as there are.
+    Where Celery is started by hand it is the same as its `--concurrency`."""
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of one training; empty shares the cores among `workers`."""
     device: str = "auto"
@@ -92,11 +93,11 @@ class Settings(BaseSettings):
     blob_grace_s: float = Field(default=3600.0, ge=0)
     """How long bytes stay that no file, teacher, dataset or job refers to any more."""
     stray_grace_s: float = Field(default=86_400.0, ge=0)
-    """How old bytes in storage must be that no row knows of before they count as such. A storage
-    must belong to one database alone: another's bytes would go too."""
+    """How old bytes in storage that no row of the database refers to must be before they are taken
+    for left behind. A storage must belong to one database alone: another's bytes would go too."""
     keep_checkpoints_days: float | None = Field(default=None, ge=0)
-    """So long after a job's end its checkpoints stay, from which it could be trained on. Empty
-    keeps them, as below."""
+    """From a job's end until its checkpoints are removed, from which it could be trained on. Empty
+    keeps them for good, as with the next two."""
     keep_artifacts_days: float | None = Field(default=None, ge=0)
     """The same for all else that it made, student and report among it. Teachers made of its student
     stay."""

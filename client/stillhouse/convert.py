@@ -102,7 +102,7 @@ def _libraries() -> tuple[Any, Any]:
     except ImportError as error:
         raise ImportError(
             "Converting a .pt file needs torch and safetensors on this machine: "
-            "pip install 'stillhouse-client[convert]'. A safetensors file needs neither."
+            "pip install './client[convert]'. A safetensors file needs neither."
         ) from error
     return torch, save_file
 

@@ -35,9 +35,7 @@ class Metrics(MetricsOut):
         try:
             import pandas as pd
         except ImportError as error:
-            raise ImportError(
-                "Data frames need pandas: pip install 'stillhouse-client[pandas]'"
-            ) from error
+            raise ImportError("Data frames need pandas: pip install './client[pandas]'") from error
         columns = {
             series.key: pd.Series(series.y, index=series.x, dtype="float64")
             for series in self.series

@@ -2,7 +2,8 @@
 
     python docs/examples/distil_mnist.py mnist.npz [--epochs 5]
 
-Needs httpx, numpy and safetensors, nothing of Stillhouse. The service is found at STILLHOUSE_URL
+Needs httpx, numpy and safetensors, nothing of Stillhouse. `mnist.npz` holds the images and labels
+x_train, y_train, x_test and y_test. The service is found at STILLHOUSE_URL
 (http://127.0.0.1:8000); where it asks for an API key, STILLHOUSE_KEY holds one.
 """
 
@@ -23,7 +24,9 @@ from safetensors.numpy import load
 key = os.environ.get("STILLHOUSE_KEY")
 api = httpx.Client(
     base_url=os.environ.get("STILLHOUSE_URL", "http://127.0.0.1:8000"),
-    headers={"Authorization": f"Bearer {key}"} if key else {},
+    # Bytes from the API itself, also where it would send us on to an object store.
+    headers={"Prefer": "return=representation"}
+    | ({"Authorization": f"Bearer {key}"} if key else {}),
     timeout=60,
 )
 

@@ -20,7 +20,9 @@ Split = Annotated[list[Path] | None, typer.Option(help="Files of this split; aga
 def add(
     file: Annotated[
         Path | None,
-        typer.Argument(help="npz, Parquet, CSV or JSONL with everything in it."),
+        typer.Argument(
+            help="npz, Parquet, CSV, JSONL or a ZIP of folders of images, with everything in it."
+        ),
     ] = None,
     train: Split = None,
     validation: Split = None,

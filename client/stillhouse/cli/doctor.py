@@ -23,7 +23,7 @@ SKEW_S = 60.0
 LITTLE_ROOM = 1 << 30
 
 MENDS = {
-    "database": "Look at STILLHOUSE_DATABASE_URL, and whether `alembic upgrade head` has run.",
+    "database": "Look at STILLHOUSE_DATABASE_URL, and whether `python -m app.migrate` has run.",
     "broker": "Look at STILLHOUSE_BROKER_URL, and whether that server runs. Jobs wait meanwhile.",
     "storage": "Look at STILLHOUSE_STORAGE_URL and its credentials, or at the disk under "
     "STILLHOUSE_HOME: full, or not writable.",
@@ -99,7 +99,7 @@ def _extras() -> Iterator[Finding]:
             "conversion",
             "note",
             f".pt files cannot be converted here without {' and '.join(missing)}",
-            "Only needed for such files: pip install 'stillhouse-client[convert]'.",
+            "Only needed for such files: pip install './client[convert]'.",
         )
     else:
         yield Finding("conversion", "ok", ".pt files can be converted here")

@@ -22,6 +22,6 @@ export default ({ signal }) =>
       ["Shape", (one) => one.feature_shape?.join(" × ") ?? format.NONE],
       ["Registered", (one) => time(one.created_at)],
     ],
-    none: () => empty("No data set yet", h("p", "Upload npz, Parquet, CSV or JSONL; or begin with the built-in digits."),
+    none: () => empty("No data set yet", h("p", "Upload npz, Parquet, CSV, JSONL or a ZIP of images; or begin with the built-in digits."),
       h("a.button.strong", { href: "#/datasets/new" }, "Register a data set")),
   });

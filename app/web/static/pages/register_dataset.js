@@ -30,7 +30,7 @@ export default async function register() {
   return {
     title: "Register a data set",
     element: h("div", heading("Register a data set"),
-      h("p.lead", "npz, Parquet, CSV or JSONL. A worker reads it once, checks it, and cuts the splits that it lacks."),
+      h("p.lead", "npz, Parquet, CSV, JSONL or a ZIP of folders of images. A worker reads it once, checks it, and cuts the splits that it lacks."),
       h("form.compose", { onsubmit: (event) => event.preventDefault(), novalidate: true },
         h("div", form.object(schema, "", { only: first }),
           h("details", { open: true }, h("summary", "How it is read"), form.object(schema, "", { only: rest }))),
