@@ -18,7 +18,7 @@ StillhouseError
 ├── JobFailed                also a job that was cancelled
 ├── Rejected                 a teacher or data set that the service has checked
 ├── StillRunning             waited for as long as was asked
-├── ChecksumMismatch         bytes that are not the ones announced
+├── ChecksumMismatch         the bytes that came have another checksum
 └── NotConvertible           a checkpoint that holds more than tensors
 """
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from app.spec.methods import BornAgain
-from workers.engine.job import Judge
+from workers.engine.judge import Judge
 from workers.engine.logit_losses import confidence_weighted, permute_others
 from workers.engine.losses import log_soften
 from workers.networks.preprocess import Preprocessed

@@ -6,9 +6,9 @@
   3  the job failed or was cancelled; the teacher or data set was rejected
   4  no key, a wrong one, or one that may not do this
   5  there is no such thing
-  6  not possible now, in the state that things are in
+  6  a conflict: not possible in the present state, such as of a job that has ended
   7  the service is not reached, or cannot answer now
-  8  bytes that are not the ones announced
+  8  the bytes that came have another checksum
 130  interrupted
 """
 
