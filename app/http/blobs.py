@@ -20,8 +20,8 @@ BYTES_PREFERRED = "return=representation"
 """What a script of a web page asks for (RFC 7240): its browser would not let it read a store's own
 address."""
 
-# Of its own, so that transfers and short requests do not wait for one another's threads.
 _POSITION = re.compile(r"[0-9]{1,19}")  # of a byte: 64 bits and no more
+# Of its own, so that transfers and short requests do not wait for one another's threads.
 _io = ThreadPoolExecutor(max_workers=8, thread_name_prefix="blobs")
 
 

@@ -1,5 +1,6 @@
 """What is kept for later jobs: by content, and for its owner alone."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.engine.cache import Cache
+from workers.engine.cache import ABANDONED_S, Cache
 
 KEY = "0" * 64
 
@@ -33,6 +34,22 @@ def test_the_room_is_everybodys(tmp_path: Path) -> None:
     second.put("logits", KEY, lambda path: path.write_bytes(b"x" * 80))
     assert first.get("logits", KEY) is None
     assert second.get("logits", KEY) is not None
+
+
+def test_what_is_being_written_makes_room_for_nobody(tmp_path: Path) -> None:
+    """Until it is so old that its writer must have been killed."""
+    cache = Cache(tmp_path, 100)
+
+    def write(path: Path) -> None:
+        path.write_bytes(b"x" * 80)
+        other = path.with_name(".part-other")
+        other.write_bytes(b"x" * 80)
+        cache.put("logits", "1" * 64, lambda path: path.write_bytes(b"x" * 80))
+        assert other.exists()
+        os.utime(other, (time.time() - 2 * ABANDONED_S,) * 2)
+
+    cache.put("logits", KEY, write)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [KEY]
 
 
 def test_of_many_at_once_one_makes_it(tmp_path: Path) -> None:

@@ -19,6 +19,8 @@ BEAT_S = 2.0
 STALE_S = 30.0
 """Whoever has given none for so long is stopped, or on a machine that is: nobody waits for it."""
 LOOK_S = 0.1
+ABANDONED_S = 600.0
+"""A file without its name that nobody has written to for so long is left by a killed process."""
 
 
 def content_key(**parts: Any) -> str:
@@ -98,9 +100,12 @@ class Cache:
         files = []
         for path in self.folder.rglob("*"):
             try:
-                # What somebody writes just now counts once it has its name.
-                if path.is_file() and not path.name.startswith((".lock-", ".part-")):
-                    files.append((path.stat().st_mtime, path.stat().st_size, path))
+                if path.is_file() and not path.name.startswith(".lock-"):
+                    found = path.stat()
+                    # Somebody may be writing it; once it is old, nobody is.
+                    young = time.time() - found.st_mtime < ABANDONED_S
+                    if not (path.name.startswith(".part-") and young):
+                        files.append((found.st_mtime, found.st_size, path))
             except FileNotFoundError:
                 continue  # another trainer trims too
         excess = sum(size for _, size, _ in files) - self.max_bytes
