@@ -53,7 +53,12 @@ def get_metrics(
         Query(max_length=1000, description="`next` of the answer before: only what is new."),
     ] = None,
     max_points: Annotated[
-        int, Query(ge=2, le=10_000, description="Of each curve; with `after`, in all.")
+        int,
+        Query(
+            ge=2,
+            le=10_000,
+            description="Of each curve (fewer of very many curves); with `after`, in all.",
+        ),
     ] = 1000,
     agg: Annotated[Aggregate, Query()] = "minmax",
     format: Annotated[Format, Query()] = "json",  # noqa: A002  (its name in the address)

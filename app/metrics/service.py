@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from sqlalchemy.orm import Session
 
@@ -12,6 +13,9 @@ from app.metrics.rollups import Row
 from app.metrics.schemas import Aggregate, Axis, MetricsOut, SeriesOut
 from app.states import TERMINAL, State
 from app.tables import Job
+
+MOST_POINTS: Final = 200_000
+"""Of one answer, which is made in memory: many seeds and controls have a thousand curves."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +30,11 @@ class Query:
 
 
 def overview(session: Session, job: Job, query: Query, signer: Signer) -> MetricsOut:
-    """Whole curves, each sampled to `max_points`. The session must see one state throughout."""
+    """Whole curves, each sampled to `max_points`, or to fewer where there are so many that the
+    answer would be too large. The session must see one state throughout."""
     curves = repository.curves(session, job.id, query.keys)
-    buckets = repository.sample(session, curves, points=query.max_points)
+    fair = max(MOST_POINTS // max(len(curves), 1), 2)
+    buckets = repository.sample(session, curves, points=min(query.max_points, fair))
     series = _series(curves, buckets, query)
     return _answer(job, query, series, signer, seq=job.seq, has_more=False)
 

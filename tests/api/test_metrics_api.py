@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.db import Database
-from app.metrics import writing
+from app.metrics import service, writing
 from app.tables import Job
 from tests.api.helpers import Rows, assert_problem
 
@@ -60,6 +60,17 @@ def test_a_short_curve_is_all_there(api: httpx.Client, job_id: str, curves: Curv
     assert (loss["count"], loss["sampled"], loss["nonfinite"]) == (3, False, 0)
     assert metrics(api, job_id, x="epoch")["series"][1]["x"] == [0.1, 0.2, 0.3]
     assert metrics(api, job_id, x="time")["series"][1]["x"] == [1e9 + 1, 1e9 + 2, 1e9 + 3]
+
+
+def test_many_curves_share_an_answer(
+    api: httpx.Client, job_id: str, curves: Curves, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_POINTS", 40)
+    for key in "abcd":
+        curves.line(key, 1, 101)
+    assert [len(one["x"]) for one in metrics(api, job_id)["series"]] == [10] * 4
+    assert [len(one["x"]) for one in metrics(api, job_id, keys="a")["series"]] == [40]
+    assert [len(one["x"]) for one in metrics(api, job_id, max_points=5)["series"]] == [5] * 4
 
 
 def test_keys(api: httpx.Client, job_id: str, curves: Curves) -> None:
