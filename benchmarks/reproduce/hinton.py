@@ -57,7 +57,6 @@ SEARCH: dict[str, dict[str, Any]] = {
     "adam 0.001, batches of 256": {"batch_size": 256},
     "adam 0.001, jittered views": {"augment": JITTER},
     "sgd 0.1, momentum 0.9": {"optimizer": {"name": "sgd", "lr": 0.1}},
-    "sgd 0.5, momentum 0.9": {"optimizer": {"name": "sgd", "lr": 0.5}},
 }
 """How else the student was trained at T = 20, to see on validation what it lacks."""
 
