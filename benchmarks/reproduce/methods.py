@@ -60,7 +60,7 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
             "epochs": 20 * EPOCHS,  # three steps each, and the distilled images need hundreds
             "batch_size": 1024,
             "optimizer": {"name": "adam", "lr": 0.03, "betas": [0.5, 0.999]},
-            # Without it one step through a steep descent took one of three students to chance.
+            # Without it one of three students fell to chance half-way.
             "clip_norm": 1.0,
         },
     },

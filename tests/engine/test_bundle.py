@@ -67,6 +67,7 @@ def test_provenance_names_what_it_was_made_of(unpacked, digits, teacher_file) ->
         }
     (teacher,) = told["teachers"]
     assert teacher["sha256"] == hashlib.sha256(teacher_file.read_bytes()).hexdigest()
+    assert teacher["preprocess"] is None, "the data set's own"
     assert told["dataset"]["sha256"] == digits.facts.sha256
     assert told["seeds"] == {"runs": [0], "transfer": 0}
     assert told["made_by"]["torch"] == torch.__version__

@@ -6,7 +6,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from app.jobs.extend import WEIGHED
 from app.spec.jobfile import Checkpoint, Deliverable
+from app.spec.methods import METHODS
 from tests.engine.conftest import IMAGE_STUDENT, Recorder
 from workers.engine import checkpoint
 from workers.engine.reporter import Stopped
@@ -187,6 +189,24 @@ CONTROLS = {
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_resumed_run_ends_with_the_same_bytes(run, variant, stops) -> None:
     resumes_to_the_same(run, stops, VARIANTS[variant])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_clone_may_weigh_its_loss_otherwise(run, variant) -> None:
+    """What the API lets a clone change of its method fits the state of any checkpoint."""
+    fields = {"epochs": 3, "baseline": None, **VARIANTS[variant]}
+    method = METHODS[fields.get("method", {"name": "kd"})["name"]]
+    before = method(**fields.get("method", {}))
+    numbers = {name for name in WEIGHED if isinstance(getattr(before, name, None), float)}
+    other = before.model_dump() | {name: getattr(before, name) / 2 + 0.25 for name in numbers}
+    recorder = Recorder(2 if variant == "specialists" else 12)  # in the first stage
+    with pytest.raises(Stopped):
+        run("part", recorder=recorder, **fields)
+    (mark,) = recorder.all("checkpoint")
+    assert mark["stage"] == 0
+    update = {"checkpoint": Checkpoint(file=mark["file"], sha256=mark["sha256"])}
+    out, _ = run("on", update=update, **fields | {"method": other})
+    assert (out / "student.safetensors").exists()
 
 
 @pytest.mark.parametrize("stops", [[50, 9, 12], [70, 22], [90, 15]], ids=str)
